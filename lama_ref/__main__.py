@@ -1,0 +1,3 @@
+from lama_ref.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What the notebooks share: figures, widgets, checks of exercises."""

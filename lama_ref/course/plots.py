@@ -1,0 +1,110 @@
+"""One style for all figures: readable in grey, by colour-blind readers, and at a glance.
+
+Functions take arrays or tensors, draw, and return the matplotlib figure. Titles state the
+finding, not the topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+LINES = ("-", "--", "-.", ":")
+
+
+def style() -> None:
+    """Set matplotlib's defaults for the course; ``runtime.setup`` does not, the figures do."""
+    import matplotlib as mpl
+
+    mpl.rcParams.update(
+        {
+            "figure.dpi": 80,
+            "savefig.dpi": 80,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "axes.prop_cycle": mpl.cycler(color=COLOURS),
+            "image.cmap": "viridis",
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def to_array(image) -> np.ndarray:
+    """An image of any of our shapes as (H, W, 3) or (H, W), in numpy."""
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu().numpy()
+    image = np.asarray(image)
+    while image.ndim > 3 and image.shape[0] == 1:
+        image = image[0]
+    if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (3, 4):
+        image = np.moveaxis(image, 0, -1)
+    return image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+
+
+def images(
+    pictures: Sequence,
+    titles: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    columns: int | None = None,
+    width: float = 2.4,
+    cmap: str = "gray",
+):
+    """Pictures in a grid, without axes: RGB in [0, 1] or uint8, grey ones through ``cmap``."""
+    import matplotlib.pyplot as plt
+
+    style()
+    columns = columns or len(pictures)
+    rows = -(-len(pictures) // columns)
+    first = to_array(pictures[0])
+    height = width * first.shape[0] / first.shape[1] + (0.25 if titles else 0)
+    size = (width * columns, height * rows + (0.3 if title else 0))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (axis, picture) in enumerate(zip(axes.flat, pictures)):
+        array = to_array(picture)
+        if array.dtype.kind == "f" and array.ndim == 3:
+            array = array.clip(0, 1)
+        axis.imshow(array, cmap=cmap, interpolation="nearest")
+        if titles and i < len(titles):
+            axis.set_title(titles[i])
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def masked(image, mask, colour=(1.0, 0.35, 0.35)) -> np.ndarray:
+    """The picture with its hole painted in one colour: (H, W, 3) float32."""
+    image, mask = to_array(image), to_array(mask)
+    image = image.astype(np.float32) / 255 if image.dtype == np.uint8 else image
+    return np.where(np.asarray(mask)[..., None] > 0.5, np.float32(colour), image)
+
+
+def curves(
+    x,
+    lines: dict[str, Sequence[float]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    size: tuple[float, float] = (5.5, 3.2),
+):
+    """Lines with a legend; told apart by colour and by dashes."""
+    import matplotlib.pyplot as plt
+
+    style()
+    figure, axis = plt.subplots(figsize=size)
+    for i, (name, y) in enumerate(lines.items()):
+        axis.plot(x, y, LINES[i % len(LINES)], label=name, color=COLOURS[i % len(COLOURS)])
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axis.legend(frameon=False)
+    return figure

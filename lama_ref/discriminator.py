@@ -1,0 +1,56 @@
+"""The patch discriminator: a map of scores, one for each overlapping patch, and its features.
+
+Source: LaMa section 2.3; layout of Wang et al., pix2pixHD, CVPR 2018. It sees the image alone:
+the mask enters through the labels of the loss, not through the input.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Discriminator(nn.Module):
+    """4x4 convolutions: ``layers`` of stride 2, one of stride 1, one to a single channel.
+
+    Image (B, 3, H, W) -> logits (B, 1, h, w) and the list of ``layers + 1`` feature maps that
+    the feature-matching loss compares. 256 px give 19 x 19 logits, 64 px give 7 x 7.
+
+    Args:
+        width: channels of the first layer; doubled by each layer up to ``8 * width``.
+        layers: number of stride-2 convolutions; the published networks have 4.
+        max_width: upper limit of the doubling.
+    """
+
+    def __init__(self, width: int = 64, layers: int = 4, max_width: int = 512):
+        super().__init__()
+        if width < 1 or layers < 1:
+            raise ValueError(f"width and layers must be at least 1, not {width} and {layers}")
+        self.width, self.layers, self.max_width = width, layers, max_width
+        widths = [min(max_width, width * 2**i) for i in range(layers)]
+        widths.append(min(max_width, 2 * widths[-1]))
+        stages = [nn.Sequential(nn.Conv2d(3, width, 4, 2, 2), nn.LeakyReLU(0.2, inplace=True))]
+        for i, (a, b) in enumerate(zip(widths, widths[1:]), 1):
+            stride = 2 if i < layers else 1
+            stages.append(
+                nn.Sequential(
+                    nn.Conv2d(a, b, 4, stride, 2),
+                    nn.BatchNorm2d(b),
+                    nn.LeakyReLU(0.2, inplace=True),
+                )
+            )
+        stages.append(nn.Sequential(nn.Conv2d(widths[-1], 1, 4, 1, 2)))
+        for i, stage in enumerate(stages):  # names of the published checkpoints: model0, ...
+            self.add_module(f"model{i}", stage)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"a discriminator takes (B, 3, H, W) images, not {tuple(image.shape)}")
+        features = [image]
+        for stage in self.children():
+            features.append(stage(features[-1]))
+        return features[-1], features[1:-1]
+
+
+def build_discriminator(width: int = 64, layers: int = 4, max_width: int = 512) -> Discriminator:
+    """The published patch discriminator with fresh weights (6.96 M parameters by default)."""
+    return Discriminator(width, layers, max_width)

@@ -1,0 +1,1 @@
+"""Is it better? Metrics, classical baselines and comparisons with intervals."""

@@ -1,0 +1,373 @@
+"""Fast Fourier convolution (FFC): one layer whose global branch sees the whole image.
+
+Read from top to bottom; each part is used by the next:
+
+    FourierUnit         1x1 convolution, BatchNorm and ReLU on the spectrum
+    SpectralTransform   FourierUnit between two 1x1 convolutions: the global branch
+    FFC                 four paths between a local and a global half of the channels
+    FFCBlock            FFC, then BatchNorm and activation for each half
+    FFCResidualBlock    x + FFCBlock(FFCBlock(x)), the unit that generators repeat
+
+Sources: Chi, Jiang, Mu, "Fast Fourier Convolution", NeurIPS 2020; Suvorov et al., "LaMa",
+WACV 2022, section 2.1. Attribute names are those of the published checkpoints, so that a
+state dict fits without translation.
+
+Shapes: B batch, C channels, H x W pixels, K = W // 2 + 1 columns of the half spectrum.
+A feature map that is split in halves travels as the pair ``(local, global)``; a half with no
+channels is ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Halves: TypeAlias = tuple[Tensor | None, Tensor | None]
+GlobalBranch: TypeAlias = Callable[..., nn.Module]
+"""``factory(c_in, c_out, *, stride, groups)`` giving a module that maps real (B, c_in, H, W)
+to (B, c_out, H / stride, W / stride): the plug-in point for variants of the FFC."""
+
+
+def split_channels(channels: int, ratio: float) -> tuple[int, int]:
+    """Numbers of (local, global) channels; the global share is truncated, as published."""
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"the global ratio must lie in [0, 1], not {ratio}")
+    c_global = int(channels * ratio)
+    return channels - c_global, c_global
+
+
+# --------------------------------------------------------------------------- spectra
+def real_fft(x: Tensor, norm: str = "ortho") -> Tensor:
+    """Half spectrum of a real map, as real channels: (B, C, H, W) -> (B, 2C, H, K).
+
+    Channel 2c holds the real part and channel 2c + 1 the imaginary part of channel c.
+    Half precision is widened to float32 first: a DC coefficient sums H * W values.
+    """
+    x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    spectrum = torch.fft.rfft2(x, norm=norm)  # (B, C, H, K) complex
+    pairs = torch.view_as_real(spectrum)  # (B, C, H, K, 2)
+    return pairs.movedim(-1, 2).flatten(1, 2)  # (B, 2C, H, K)
+
+
+def inverse_real_fft(z: Tensor, size: tuple[int, int], norm: str = "ortho") -> Tensor:
+    """Inverse of :func:`real_fft`, defined for every input: (B, 2C, H, K) -> (B, C, H, W).
+
+    Whatever a network did to a half spectrum, its columns kx = 0 and (even W) kx = W / 2 need
+    no longer belong to a real image; vendors' libraries then return different images. Here
+    those columns are first projected onto the nearest ones that do, which on CPU changes
+    nothing beyond rounding, and which makes all devices agree.
+
+    Args:
+        z: interleaved real and imaginary parts, 2C channels.
+        size: (H, W) of the image; W cannot be read off K = W // 2 + 1.
+        norm: normalisation of the transform, as in ``torch.fft``.
+    """
+    z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
+    pairs = z.unflatten(1, (-1, 2)).movedim(2, -1).contiguous()  # (B, C, H, K, 2)
+    spectrum = hermitian(torch.view_as_complex(pairs), size[1])  # (B, C, H, K) complex
+    return torch.fft.irfft2(spectrum, s=size, norm=norm)  # (B, C, H, W)
+
+
+def hermitian(spectrum: Tensor, width: int) -> Tensor:
+    """Make the self-conjugate columns of a half spectrum those of a real image.
+
+    F(ky) <- (F(ky) + conj F(-ky)) / 2 for kx = 0 and, when ``width`` is even, kx = width / 2.
+    All other columns have their mirror image outside the half spectrum and stay as they are.
+    """
+
+    def project(column: Tensor) -> Tensor:  # (B, C, H, 1)
+        mirrored = column.flip(-2).roll(1, -2)  # row ky now holds F(-ky)
+        return (column + mirrored.conj()) / 2
+
+    last = spectrum.shape[-1] - 1 if width % 2 == 0 else spectrum.shape[-1]
+    columns = [project(spectrum[..., :1]), spectrum[..., 1:last]]
+    if width % 2 == 0:
+        columns.append(project(spectrum[..., last:]))
+    return torch.cat(columns, -1)
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by a number in (0, 1) computed from all channel means."""
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        squeezed = max(1, channels // reduction)
+        self.fc = nn.Sequential(
+            nn.Linear(channels, squeezed, bias=False),
+            nn.ReLU(),
+            nn.Linear(squeezed, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc(x.mean((-2, -1)))[..., None, None]
+
+
+class FourierUnit(nn.Module):
+    """The spectral heart: z' = ReLU(BN(W z)) at every frequency, with one W for all of them.
+
+    (B, c_in, H, W) -> (B, c_out, H, W), any H, W >= 1.
+
+    Args:
+        c_in, c_out: channels of the image maps; W maps 2 c_in to 2 c_out real channels.
+        groups: groups of the 1x1 convolution.
+        position: put two channels in front of the spectrum that say which frequency it is
+            (rows 0..1, then columns 0..1). An option of the published code, off in LaMa.
+        squeeze_excitation: scale spectral channels by their means; likewise an option.
+        scale: run the unit on a map resized by this factor; likewise an option.
+        norm: normalisation of both transforms.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        groups: int = 1,
+        position: bool = False,
+        squeeze_excitation: bool = False,
+        scale: float | None = None,
+        norm: str = "ortho",
+    ):
+        super().__init__()
+        self.position, self.scale, self.norm = position, scale, norm
+        c_spectrum = 2 * c_in + (2 if position else 0)
+        self.conv_layer = nn.Conv2d(c_spectrum, 2 * c_out, 1, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(2 * c_out)
+        self.relu = nn.ReLU(inplace=True)
+        self.se = SqueezeExcitation(c_spectrum) if squeeze_excitation else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        full_size = x.shape[-2:]
+        if self.scale is not None:
+            x = F.interpolate(x, scale_factor=self.scale, mode="bilinear")
+        size = (x.shape[-2], x.shape[-1])
+        z = real_fft(x, self.norm)  # (B, 2 c_in, H, K)
+        if self.position:
+            z = torch.cat([frequency_ramps(z), z], 1)  # (B, 2 + 2 c_in, H, K)
+        if self.se is not None:
+            z = self.se(z)
+        z = self.relu(self.bn(self.conv_layer(z)))  # (B, 2 c_out, H, K)
+        y = inverse_real_fft(z, size, self.norm)  # (B, c_out, H, W)
+        if self.scale is not None:
+            y = F.interpolate(y, size=full_size, mode="bilinear")
+        return y
+
+
+def frequency_ramps(z: Tensor) -> Tensor:
+    """Row and column index of each frequency, scaled to 0..1: (B, 2, H, K)."""
+    h, k = z.shape[-2:]
+    rows = torch.linspace(0, 1, h, device=z.device, dtype=z.dtype)[:, None].expand(h, k)
+    columns = torch.linspace(0, 1, k, device=z.device, dtype=z.dtype).expand(h, k)
+    return torch.stack([rows, columns]).expand(len(z), 2, h, k)
+
+
+class LocalFourierUnit(FourierUnit):
+    """A Fourier unit on the four quadrants of a quarter of the channels (off in LaMa).
+
+    The quadrants are stacked on channels (top left, bottom left, top right, bottom right),
+    transformed together, and the result is tiled 2 x 2. Odd sides are padded by repeating
+    the last row or column, and the tiling is cropped; on even square maps this is exactly
+    the published unit, which fails on all others.
+    """
+
+    def __init__(self, channels: int):
+        if channels % 4:
+            raise ValueError(
+                f"the local Fourier unit needs channels divisible by 4, not {channels}: "
+                "choose output channels divisible by 8, or lfu=False"
+            )
+        super().__init__(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[-2:]
+        x = x[:, : x.shape[1] // 4]  # (B, C/4, H, W)
+        x = F.pad(x, (0, w % 2, 0, h % 2), mode="replicate")
+        x = torch.cat(x.chunk(2, -2), 1)  # (B, C/2, H/2, W)
+        x = torch.cat(x.chunk(2, -1), 1)  # (B, C, H/2, W/2)
+        return super().forward(x).tile(2, 2)[..., :h, :w]  # (B, C, H, W)
+
+
+class SpectralTransform(nn.Module):
+    """The global branch of LaMa: y = conv2(x + FU(x) + LFU(x)), x = ReLU(BN(conv1(input))).
+
+    (B, c_in, H, W) -> (B, c_out, H / stride, W / stride); paper, figure 2.
+    It fulfils the contract of :data:`GlobalBranch`; ``fourier_options`` go to the Fourier unit.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        lfu: bool = False,
+        **fourier_options,
+    ):
+        super().__init__()
+        hidden = c_out // 2
+        self.downsample = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(c_in, hidden, 1, groups=groups, bias=False),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+        )
+        self.fu = FourierUnit(hidden, hidden, groups=groups, **fourier_options)
+        self.lfu = LocalFourierUnit(hidden) if lfu else None
+        self.conv2 = nn.Conv2d(hidden, c_out, 1, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(self.downsample(x))  # (B, c_out/2, H/stride, W/stride)
+        y = x + self.fu(x)
+        if self.lfu is not None:
+            y = y + self.lfu(x)
+        return self.conv2(y)  # (B, c_out, H/stride, W/stride)
+
+
+# --------------------------------------------------------------------------- the layer
+class FFC(nn.Module):
+    """Fast Fourier convolution: four paths between the local and the global half.
+
+        local'  = conv_ll(local) + conv_gl(global)
+        global' = conv_lg(local) + spectral(global)
+
+    The three conv paths are ordinary convolutions with reflect padding; a path exists only
+    where both of its ends have channels. With ``gated``, a 1x1 convolution of both halves
+    yields two maps in (0, 1) that scale the two crossing paths.
+
+    Args:
+        c_in, c_out: total channels; ``ratio_in``, ``ratio_out``: their global shares.
+        kernel, stride, padding, dilation, groups: of the local convolutions; stride 1 or 2.
+        gated: gates on the crossing paths (off in LaMa).
+        global_branch: what replaces :class:`SpectralTransform`; see :data:`GlobalBranch`.
+        spectral_options: for :class:`SpectralTransform` (``lfu``, ``position``, ...).
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 3,
+        ratio_in: float = 0.75,
+        ratio_out: float = 0.75,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        gated: bool = False,
+        global_branch: GlobalBranch | None = None,
+        **spectral_options,
+    ):
+        super().__init__()
+        if stride not in (1, 2):
+            raise ValueError(f"the stride of an FFC must be 1 or 2, not {stride}")
+        if global_branch is not None and spectral_options:
+            raise ValueError(
+                f"{sorted(spectral_options)} are options of the spectral transform, which "
+                "global_branch replaces: give them to your factory instead"
+            )
+        l_in, g_in = split_channels(c_in, ratio_in)
+        l_out, g_out = split_channels(c_out, ratio_out)
+
+        def conv(a: int, b: int) -> nn.Conv2d | None:
+            if not (a and b):
+                return None
+            return nn.Conv2d(
+                a,
+                b,
+                kernel,
+                stride,
+                padding,
+                dilation,
+                groups,
+                bias=False,
+                padding_mode="reflect",
+            )
+
+        self.convl2l = conv(l_in, l_out)
+        self.convl2g = conv(l_in, g_out)
+        self.convg2l = conv(g_in, l_out)
+        self.convg2g = None
+        if g_in and g_out:
+            branch = global_branch or SpectralTransform
+            g_groups = max(1, groups // 2)
+            self.convg2g = branch(g_in, g_out, stride=stride, groups=g_groups, **spectral_options)
+        self.gate = nn.Conv2d(c_in, 2, 1) if gated and l_in and g_in and l_out else None
+
+    def forward(self, x: Tensor | Halves) -> Halves:
+        local, glob = (x, None) if isinstance(x, Tensor) else x
+        to_local = to_global = 1.0
+        if self.gate is not None:
+            gates = torch.sigmoid(self.gate(torch.cat([local, glob], 1)))  # (B, 2, H, W)
+            if self.convg2l is not None and self.convg2l.stride != (1, 1):
+                gates = gates[..., ::2, ::2]
+            to_local, to_global = gates[:, :1], gates[:, 1:]
+        return (
+            _sum(_apply(self.convl2l, local), _apply(self.convg2l, glob), gate_second=to_local),
+            _sum(_apply(self.convg2g, glob), _apply(self.convl2g, local), gate_second=to_global),
+        )
+
+
+def _apply(path: nn.Module | None, x: Tensor | None) -> Tensor | None:
+    return None if path is None or x is None else path(x)
+
+
+def _sum(a: Tensor | None, b: Tensor | None, gate_second: Tensor | float) -> Tensor | None:
+    if b is None:
+        return a
+    b = b * gate_second if isinstance(gate_second, Tensor) else b
+    return b if a is None else a + b
+
+
+class FFCBlock(nn.Module):
+    """FFC, then BatchNorm and ``activation`` on each half that exists."""
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: int = 3,
+        ratio_in: float = 0.75,
+        ratio_out: float = 0.75,
+        *,
+        activation: Callable[[], nn.Module] = lambda: nn.ReLU(inplace=True),
+        **options,
+    ):
+        super().__init__()
+        l_out, g_out = split_channels(c_out, ratio_out)
+        self.ffc = FFC(c_in, c_out, kernel, ratio_in, ratio_out, **options)
+        self.bn_l = nn.BatchNorm2d(l_out) if l_out else None
+        self.bn_g = nn.BatchNorm2d(g_out) if g_out else None
+        self.act_l, self.act_g = activation(), activation()
+
+    def forward(self, x: Tensor | Halves) -> Halves:
+        local, glob = self.ffc(x)
+        if self.bn_l is not None:
+            local = self.act_l(self.bn_l(local))
+        if self.bn_g is not None:
+            glob = self.act_g(self.bn_g(glob))
+        return local, glob
+
+
+class FFCResidualBlock(nn.Module):
+    """x + FFCBlock(FFCBlock(x)), half by half.
+
+    The second block ends in a ReLU *before* the addition and nothing follows it, so the
+    residual can only add: as published, and unlike the residual block of LaMa-Regular.
+    """
+
+    def __init__(self, channels: int, ratio: float = 0.75, *, dilation: int = 1, **options):
+        super().__init__()
+        options |= {"padding": dilation, "dilation": dilation}
+        self.conv1 = FFCBlock(channels, channels, 3, ratio, ratio, **options)
+        self.conv2 = FFCBlock(channels, channels, 3, ratio, ratio, **options)
+
+    def forward(self, x: Halves) -> Halves:
+        local, glob = self.conv2(self.conv1(x))
+        return _sum(local, x[0], 1.0), _sum(glob, x[1], 1.0)

@@ -1,0 +1,293 @@
+"""The three generators of the paper: Fourier, Regular and Dilated.
+
+Each is one ``nn.Sequential`` in the attribute ``model``, laid out like the published networks,
+so that the keys of a published state dict fit as they are:
+
+    pad, 7x7 conv | n downsamplings (stride 2) | residual blocks | n upsamplings | pad, 7x7 conv
+
+Input: masked image and mask, (B, 4, H, W), hole = 1 and black. Output: (B, 3, H, W) in [0, 1];
+H and W multiples of ``2 ** downsamplings``. The paper calls the Fourier network with 18 blocks
+Big LaMa-Fourier. Sources: Suvorov et al., WACV 2022, sections 2.1 and 3; Wang et al., pix2pixHD,
+CVPR 2018 (the Regular layout).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from .ffc import FFCBlock, FFCResidualBlock, GlobalBranch, Halves
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What a generator is made of. The defaults are LaMa-Fourier.
+
+    Attributes:
+        kind: "fourier", "regular" or "dilated" residual blocks.
+        blocks: number of residual blocks.
+        width: channels after the first convolution; doubled by each downsampling.
+        downsamplings: number of stride-2 convolutions (and of upsamplings).
+        max_width: upper limit of the doubling.
+        ratio: share of the global half in Fourier blocks.
+        lfu, gated, position, squeeze_excitation: options of the FFC, all off in LaMa.
+        dilations: of the four parallel convolutions of Dilated blocks.
+        output: "sigmoid" (published), "tanh" or "none".
+    """
+
+    kind: Literal["fourier", "regular", "dilated"] = "fourier"
+    blocks: int = 9
+    width: int = 64
+    downsamplings: int = 3
+    max_width: int = 1024
+    ratio: float = 0.75
+    lfu: bool = False
+    gated: bool = False
+    position: bool = False
+    squeeze_excitation: bool = False
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    output: Literal["sigmoid", "tanh", "none"] = "sigmoid"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dilations", tuple(self.dilations))  # JSON gives a list
+        for name, allowed in {
+            "kind": ("fourier", "regular", "dilated"),
+            "output": ("sigmoid", "tanh", "none"),
+        }.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+        for name, least in {"blocks": 0, "width": 1, "downsamplings": 0, "max_width": 1}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+
+    @property
+    def multiple(self) -> int:
+        """Input sides must be multiples of this many pixels."""
+        return 2**self.downsamplings
+
+    @property
+    def smallest(self) -> int:
+        """Smallest input side: reflect padding needs maps larger than the padding."""
+        pad = max(self.dilations) if self.kind == "dilated" else 1
+        bottleneck = pad + 1 if self.blocks else 1
+        smallest = max(4, self.multiple * bottleneck)  # 4: the 7x7 convolutions pad by 3
+        return math.ceil(smallest / self.multiple) * self.multiple
+
+
+PRESETS: dict[str, GeneratorConfig] = {
+    "lama-fourier": GeneratorConfig(),
+    "lama-fourier-shallow": GeneratorConfig(blocks=6),
+    "big-lama": GeneratorConfig(blocks=18),
+    "lama-regular": GeneratorConfig(kind="regular"),
+    "lama-regular-deep": GeneratorConfig(kind="regular", blocks=15),
+    "lama-dilated": GeneratorConfig(kind="dilated"),
+    # Small enough for one CPU. Two downsamplings: three would leave a narrow bottleneck.
+    "mini-fourier": GeneratorConfig(blocks=6, width=32, downsamplings=2),
+    "mini-regular": GeneratorConfig(kind="regular", blocks=6, width=32, downsamplings=2),
+    "mini-dilated": GeneratorConfig(kind="dilated", blocks=6, width=32, downsamplings=2),
+}
+"""Named configurations: the paper's (``lama-*``, ``big-lama``) and small ones (``mini-*``)."""
+
+
+class Generator(nn.Module):
+    """A LaMa generator; see the module's documentation for shapes.
+
+    Args:
+        config: what to build.
+        global_branch: for the Fourier kind, a factory that replaces the spectral transform in
+            every residual block (and in the downsampling before them where it has channels).
+    """
+
+    def __init__(self, config: GeneratorConfig, *, global_branch: GlobalBranch | None = None):
+        super().__init__()
+        if global_branch is not None and config.kind != "fourier":
+            raise ValueError(f"global_branch needs kind 'fourier', not {config.kind!r}")
+        self.config = config
+        widths = [
+            min(config.max_width, config.width * 2**i) for i in range(config.downsamplings + 1)
+        ]
+        body = _fourier_body if config.kind == "fourier" else _plain_body
+        layers = body(config, widths, global_branch)
+        for a, b in zip(widths[:0:-1], widths[-2::-1]):
+            layers += [
+                nn.ConvTranspose2d(a, b, 3, 2, padding=1, output_padding=1),
+                nn.BatchNorm2d(b),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(widths[0], 3, 7)]
+        layers += {"sigmoid": [nn.Sigmoid()], "tanh": [nn.Tanh()], "none": []}[config.output]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 4, H, W) masked image and mask -> (B, 3, H, W)."""
+        c = self.config
+        if x.ndim != 4 or x.shape[1] != 4:
+            raise ValueError(
+                f"a generator takes (B, 4, H, W), image * (1 - mask) and mask; got {tuple(x.shape)}"
+            )
+        if any(side % c.multiple or side < c.smallest for side in x.shape[-2:]):
+            raise ValueError(
+                f"height and width must be multiples of {c.multiple} and at least {c.smallest} "
+                f"for this {c.kind} generator, not {tuple(x.shape[-2:])}: pad the input, "
+                "or use lama_ref.Inpainter, which does"
+            )
+        return self.model(x)
+
+
+def _fourier_body(
+    config: GeneratorConfig, widths: Sequence[int], branch: GlobalBranch | None
+) -> list[nn.Module]:
+    options: dict = {"gated": config.gated}
+    if branch is not None:
+        options["global_branch"] = branch
+    else:
+        options |= {
+            "lfu": config.lfu,
+            "position": config.position,
+            "squeeze_excitation": config.squeeze_excitation,
+        }
+    layers: list[nn.Module] = [
+        nn.ReflectionPad2d(3),
+        FFCBlock(4, widths[0], 7, 0, 0 if config.downsamplings else config.ratio, **options),
+    ]
+    for i, (a, b) in enumerate(zip(widths, widths[1:]), 1):
+        # Only the last downsampling has a global half to give to the residual blocks.
+        ratio = config.ratio if i == config.downsamplings else 0
+        layers.append(FFCBlock(a, b, 3, 0, ratio, stride=2, padding=1, **options))
+    layers += [
+        FFCResidualBlock(widths[-1], config.ratio, **options) for _ in range(config.blocks)
+    ]
+    return [*layers, ConcatHalves()]
+
+
+class ConcatHalves(nn.Module):
+    """(local, global) -> one map, local channels first."""
+
+    def forward(self, x: Halves) -> Tensor:
+        return torch.cat([half for half in x if half is not None], 1)
+
+
+def _plain_body(
+    config: GeneratorConfig, widths: Sequence[int], _: GlobalBranch | None
+) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3)]
+    layers += _conv_bn_relu(4, widths[0], 7)
+    for a, b in zip(widths, widths[1:]):  # zero padding here, unlike the Fourier network
+        layers += _conv_bn_relu(a, b, 3, stride=2, padding=1)
+    layers += [ResidualBlock(widths[-1], config) for _ in range(config.blocks)]
+    return layers
+
+
+def _conv_bn_relu(c_in: int, c_out: int, kernel: int, **options) -> list[nn.Module]:
+    return [
+        nn.Conv2d(c_in, c_out, kernel, **options),
+        nn.BatchNorm2d(c_out),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv-BN-ReLU-conv-BN(x): the Regular block, or with dilated convolutions."""
+
+    def __init__(self, channels: int, config: GeneratorConfig):
+        super().__init__()
+        if config.kind == "regular":
+            first, second = (
+                [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3)] for _ in range(2)
+            )
+        else:
+            first, second = (
+                [MultiDilatedConv(channels, channels, config.dilations)] for _ in range(2)
+            )
+        norm = [nn.BatchNorm2d(channels) for _ in range(2)]
+        self.conv_block = nn.Sequential(*first, norm[0], nn.ReLU(inplace=True), *second, norm[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_block(x)
+
+
+class MultiDilatedConv(nn.Module):
+    """Parallel 3x3 convolutions with different dilations, combined.
+
+    ``combine`` says what each convolution reads and how the results meet: "sum" (all channels;
+    summed), "cat_in" (its share of the channels; summed; LaMa-Dilated), "cat_out" (all
+    channels; each gives its share of the outputs, interleaved), "cat_both" (share in and out).
+    (B, c_in, H, W) -> (B, c_out, H, W); H and W must exceed the largest dilation.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        dilations: Sequence[int] = (1, 2, 4, 8),
+        combine: Literal["sum", "cat_in", "cat_out", "cat_both"] = "cat_in",
+    ):
+        super().__init__()
+        n = len(dilations)
+        self.share_in = combine in ("cat_in", "cat_both")
+        self.share_out = combine in ("cat_out", "cat_both")
+        for c, shared, name in ((c_in, self.share_in, "input"), (c_out, self.share_out, "output")):
+            if shared and c % n:
+                raise ValueError(f"{c} {name} channels cannot be shared equally by {n} dilations")
+        a = c_in // n if self.share_in else c_in
+        b = c_out // n if self.share_out else c_out
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=d, dilation=d, padding_mode="reflect") for d in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = len(self.convs)
+        inputs = x.chunk(n, 1) if self.share_in else [x] * n
+        outputs = [conv(part) for conv, part in zip(self.convs, inputs)]
+        if self.share_out:  # output channel j * n + i is channel j of convolution i
+            return torch.stack(outputs, 2).flatten(1, 2)
+        return sum(outputs[1:], outputs[0])
+
+
+def resolve_config(config: str | GeneratorConfig, **changes) -> GeneratorConfig:
+    """A preset's name or a config, with fields replaced; ``ValueError`` names what is unknown."""
+    if isinstance(config, str):
+        if config not in PRESETS:
+            raise ValueError(f"no generator preset {config!r}: choose from {', '.join(PRESETS)}")
+        config = PRESETS[config]
+    known = [f.name for f in fields(GeneratorConfig)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise ValueError(f"a generator has no setting {unknown}: it has {', '.join(known)}")
+    return replace(config, **changes)
+
+
+def build_generator(
+    config: str | GeneratorConfig = "lama-fourier",
+    *,
+    global_branch: GlobalBranch | None = None,
+    **changes,
+) -> Generator:
+    """A generator with fresh weights, in training mode.
+
+    Args:
+        config: a name from :data:`PRESETS` or a :class:`GeneratorConfig`.
+        global_branch: see :class:`Generator`.
+        **changes: fields of the config to replace, such as ``blocks=4``.
+
+    Raises:
+        ValueError: unknown preset or field, or a value out of range.
+    """
+    return Generator(resolve_config(config, **changes), global_branch=global_branch)
+
+
+def inpaint_batch(
+    generator: Callable[[Tensor], Tensor], image: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run a generator on images with holes: (prediction, composite), both (B, 3, H, W).
+
+    The composite takes the hole from the prediction and every known pixel from the image.
+    """
+    prediction = generator(torch.cat([image * (1 - mask), mask], 1))
+    return prediction, torch.where(mask > 0.5, prediction, image)

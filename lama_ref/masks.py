@@ -1,0 +1,275 @@
+"""What to hide: random masks like the published ones, and tools for masks of your own.
+
+A mask is 1 (or True) in the hole. Random masks mix two kinds: *chains*, strokes of connected
+thick segments, and *boxes*. Lengths are in pixels of a picture whose short side is the preset's
+reference (256 or 512) and scale with the picture, so a preset hides the same share at any size.
+
+Sources: LaMa section 2.4 and the published configurations, whose sampling is reproduced with
+its oddities: directions take four values and their mirror images, and the number of strokes
+reaches one more than the configured maximum.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Chains:
+    """Strokes of 1 to 5 connected segments each.
+
+    Attributes:
+        strokes: smallest and largest number of strokes, both included.
+        max_length: segments are 10 to 9 + max_length pixels long.
+        max_width: the brush is 5 to 4 + max_width pixels wide.
+        max_angle: directions are 0.01, 1.01, ... radians, this many of them.
+    """
+
+    strokes: tuple[int, int]
+    max_length: int
+    max_width: int
+    max_angle: int = 4
+
+    def draw(self, size: Size, scale: float, rng: np.random.Generator) -> np.ndarray:
+        """One (H, W) bool mask; one reference pixel is ``scale`` picture pixels."""
+        mask = np.zeros(size, bool)
+        height, width = (side / scale for side in size)
+        for i in range(rng.integers(self.strokes[0], self.strokes[1] + 1)):
+            x, y = rng.integers(max(1, int(width))), rng.integers(max(1, int(height)))
+            for _ in range(rng.integers(1, 6)):
+                angle = 0.01 + rng.integers(self.max_angle)
+                angle = 2 * np.pi - angle if i % 2 == 0 else angle
+                length = 10 + rng.integers(self.max_length)
+                brush = 5 + rng.integers(self.max_width)
+                x2 = float(np.clip(np.trunc(x + length * np.sin(angle)), 0, width))
+                y2 = float(np.clip(np.trunc(y + length * np.cos(angle)), 0, height))
+                # + 1: OpenCV, which drew the published masks, covers that many pixels
+                _capsule(mask, scale * np.array([x, y, x2, y2, (brush + 1) / 2]))
+                x, y = x2, y2
+        return mask
+
+
+def _capsule(mask: np.ndarray, x1_y1_x2_y2_r: np.ndarray) -> None:
+    """Fill all pixels within r of the segment from (x1, y1) to (x2, y2), in place."""
+    x1, y1, x2, y2, r = map(float, x1_y1_x2_y2_r)
+    top, bottom = max(0, int(min(y1, y2) - r)), int(max(y1, y2) + r) + 2
+    left, right = max(0, int(min(x1, x2) - r)), int(max(x1, x2) + r) + 2
+    window = mask[top:bottom, left:right]
+    y = np.arange(top, top + window.shape[0], dtype=np.float32)[:, None] - y1
+    x = np.arange(left, left + window.shape[1], dtype=np.float32) - x1
+    dx, dy = x2 - x1, y2 - y1
+    # t = position of the nearest point on the segment, 0 at one end and 1 at the other
+    t = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-9), 0, 1)
+    window |= (x - t * dx) ** 2 + (y - t * dy) ** 2 <= r * r
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Axis-parallel rectangles.
+
+    Attributes:
+        count: smallest and largest number, both included.
+        sides: smallest and largest side in pixels, both included.
+        margin: distance kept from the picture's border.
+    """
+
+    count: tuple[int, int]
+    sides: tuple[int, int]
+    margin: int
+
+    def draw(self, size: Size, scale: float, rng: np.random.Generator) -> np.ndarray:
+        """One (H, W) bool mask; one reference pixel is ``scale`` picture pixels."""
+        mask = np.zeros(size, bool)
+        margin = min(round(scale * self.margin), (min(size) - 1) // 2)
+        room = min(size) - 2 * margin  # at least 1
+        low, high = (max(1, round(scale * side)) for side in self.sides)
+        high = max(1, min(high, room - 1))
+        low = min(low, high)
+        for _ in range(rng.integers(self.count[0], self.count[1] + 1)):
+            w, h = rng.integers(low, high + 1, 2)
+            left = rng.integers(margin, size[1] - margin - w + 1)
+            top = rng.integers(margin, size[0] - margin - h + 1)
+            mask[top : top + h, left : left + w] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One of several kinds, drawn anew for each mask; ``reference`` is their short side."""
+
+    kinds: tuple[tuple[float, Chains | Boxes], ...]
+    reference: int = 256
+
+    def draw(self, size: Size, rng: np.random.Generator) -> np.ndarray:
+        weights = np.array([weight for weight, _ in self.kinds])
+        kind = rng.choice(len(self.kinds), p=weights / weights.sum())
+        return self.kinds[kind][1].draw(size, min(size) / self.reference, rng)
+
+
+_TRAIN_CHAINS = Chains((1, 6), 200, 100)
+_TRAIN_BOXES = Boxes((1, 4), (30, 150), 10)
+
+PRESETS: dict[str, tuple[Mixture, ...]] = {
+    # training: "large masks" of all published models, and the narrow ones of Table 4
+    "train-wide": (Mixture(((1, _TRAIN_CHAINS), (1, _TRAIN_BOXES))),),
+    "train-narrow": (Mixture(((1, Chains((4, 13), 80, 40)), (1, Boxes((1, 1), (30, 128), 0)))),),
+    "irregular": (Mixture(((1, Chains((1, 5), 200, 100)),)),),
+    "box": (Mixture(((1, _TRAIN_BOXES),)),),
+    # evaluation: one mixture for pictures below 512 px (short side), one from there on
+    "narrow": (
+        Mixture(((1, Chains((4, 51), 40, 10)),)),
+        Mixture(((1, Chains((4, 71), 100, 20)),), 512),
+    ),
+    "medium": (
+        Mixture(((1, Chains((4, 6), 100, 50)), (0.3, Boxes((1, 5), (10, 50), 0)))),
+        Mixture(((1, Chains((4, 11), 200, 100)), (0.3, Boxes((1, 5), (30, 150), 0))), 512),
+    ),
+    "wide": (
+        Mixture(((1, Chains((1, 6), 200, 100)), (0.3, Boxes((1, 3), (30, 150), 10)))),
+        Mixture(((1, Chains((1, 6), 450, 250)), (0.3, Boxes((1, 4), (30, 300), 10))), 512),
+    ),
+}
+"""Named mixtures: the published training masks and evaluation sets (thin, medium, thick)."""
+
+
+def sample(
+    preset: str | Mixture,
+    size: Size,
+    n: int = 1,
+    rng: np.random.Generator | None = None,
+    *,
+    share: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Random masks: (n, H, W) bool, True in the hole.
+
+    Args:
+        preset: a name from :data:`PRESETS` or a :class:`Mixture`.
+        size: (H, W) in pixels.
+        n: how many.
+        rng: source of randomness; the same state gives the same masks. A fresh one if None.
+        share: draw again until the hole's share of the picture lies in this closed range
+            (the published evaluation sets avoid shares above 0.5).
+
+    Raises:
+        ValueError: unknown preset, bad size or number, or a share that cannot be met.
+        TypeError: ``rng`` is not a ``numpy.random.Generator``.
+    """
+    if rng is None:
+        rng = np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"rng must be a numpy.random.Generator, not {type(rng).__name__}: "
+            "use numpy.random.default_rng(seed)"
+        )
+    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+        raise ValueError(f"size must be (height, width), both at least 1, not {size!r}")
+    if int(n) != n or n < 0:
+        raise ValueError(f"n must be a number of masks, 0 or more, not {n!r}")
+    size = (int(size[0]), int(size[1]))
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
+        variants = PRESETS[preset]
+        preset = next((m for m in variants[::-1] if min(size) >= m.reference), variants[0])
+    masks = np.zeros((n, *size), bool)
+    for i in range(n):
+        for _ in range(1000):
+            masks[i] = preset.draw(size, rng)
+            if share is None or share[0] <= masks[i].mean() <= share[1]:
+                break
+        else:
+            raise ValueError(f"1,000 masks in a row had no hole share in {share}: widen the range")
+    return masks
+
+
+# --------------------------------------------------------------------------- masks of your own
+def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
+    """Check the convention and return the mask as float32 zeros and ones.
+
+    Args:
+        mask: (B, 1, H, W), bool or numbers in [0, 1]; above 0.5 is hole.
+        image: if given, (B, 3, H, W) or a batch of one, whose height and width must agree.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: wrong shape, NaN, or values outside [0, 1].
+
+    Warns:
+        UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
+    """
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"a mask must be a tensor here, not {type(mask).__name__}")
+    if mask.ndim != 4 or mask.shape[1] != 1:
+        raise ValueError(f"a mask must have shape (B, 1, H, W), not {tuple(mask.shape)}")
+    if image is not None and mask.shape[-2:] != image.shape[-2:]:
+        raise ValueError(
+            f"the mask has {tuple(mask.shape[-2:])} pixels (height, width) and the image "
+            f"{tuple(image.shape[-2:])}: resize the mask with nearest-neighbour sampling"
+        )
+    if mask.dtype != torch.bool:
+        if mask.is_floating_point() and torch.isnan(mask).any():
+            raise ValueError(f"the mask has {int(torch.isnan(mask).sum())} NaN values")
+        low, high = float(mask.min()), float(mask.max())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"mask values must lie in [0, 1] with 1 = hole, not in [{low:g}, {high:g}]: "
+                "divide an 8-bit mask by 255"
+            )
+        mask = mask > 0.5
+    share = mask.float().mean((1, 2, 3))
+    if (share > 0.95).any():
+        warnings.warn(
+            f"{float(share.max()):.0%} of the picture is hole: is the mask inverted? "
+            "1 (white) marks what is to be filled",
+            stacklevel=2,
+        )
+    return mask.float()
+
+
+def _check_radius(radius: float) -> None:
+    if not 0 <= radius < float("inf"):
+        raise ValueError(f"the radius must be 0 or more pixels, not {radius!r}")
+
+
+def _disc(radius: float, like: Tensor) -> Tensor:
+    r = int(radius)
+    offsets = torch.arange(-r, r + 1, device=like.device, dtype=torch.float32)
+    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).float()
+
+
+def dilate(mask: Tensor, radius: float) -> Tensor:
+    """Grow the hole by ``radius`` pixels in every direction: (B, 1, H, W) -> the same, 0 or 1.
+
+    A mask drawn tightly around an object leaves its shadow and its blurred edge visible, and
+    the network continues what it sees; growing the hole by some pixels is the cure.
+    """
+    _check_radius(radius)
+    disc = _disc(radius, mask)
+    hits = F.conv2d((mask > 0.5).float(), disc[None, None], padding=int(radius))
+    return (hits > 0.5).float()
+
+
+def feather(mask: Tensor, radius: float) -> Tensor:
+    """Soft weights for blending: 1 in the hole, falling to 0 over ``radius`` pixels around it.
+
+    (B, 1, H, W) -> (B, 1, H, W) float32. The weight at a distance d outside the hole is
+    1 - d / (radius + 1). Inside the hole nothing changes, so that no hidden pixel shows.
+    """
+    _check_radius(radius)
+    mask = (mask > 0.5).float()
+    grown = [mask if d == 0 else dilate(mask, d) for d in range(int(radius) + 1)]
+    return sum(grown[1:], grown[0]) / len(grown)
+
+
+def to_tensor(masks: np.ndarray | Sequence[np.ndarray]) -> Tensor:
+    """(n, H, W) bool masks, as :func:`sample` returns them, to an (n, 1, H, W) float32 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(masks))[:, None].float()

@@ -1,0 +1,225 @@
+"""Training: one step that fits on a screen, and a loop that can be interrupted.
+
+The step follows the published order, generator first and then the discriminator, both with
+Adam. Small networks on a CPU need help that the published recipe does without; each helping
+choice is a field of :class:`TrainConfig`.
+
+Source: LaMa section 3 and the published training configurations.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import masks
+from .data import folders, scenes
+from .discriminator import build_discriminator
+from .generator import build_generator, inpaint_batch
+from .losses import LaMaLoss, LossWeights, Terms
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run, up to the photographs themselves.
+
+    Attributes:
+        generator: preset name.
+        photos: folder with training photographs, or None for scenes alone.
+        scene_share: share of procedural scenes in each batch (1 without photographs).
+        masks: mask preset.
+        stages: (share of the steps done, crop side in pixels, batch size): small crops first,
+            which a CPU affords many of, large ones later.
+        steps: optimiser steps in all.
+        lr, lr_discriminator: Adam step sizes.
+        warmup: steps over which the step size rises from 0.
+        decay_from: share of the run after which it falls, linearly to 0.
+        clip: largest gradient norm of either network.
+        adversarial: train with the discriminator (else L1 alone).
+        discriminator_width: its first layer's channels.
+        weights: of the loss terms.
+        start: a weights or checkpoint file to begin with.
+        save_every: steps between checkpoints.
+        seed: of everything random.
+    """
+
+    generator: str = "mini-fourier"
+    photos: str | None = None
+    scene_share: float = 0.3
+    masks: str = "train-wide"
+    stages: tuple[tuple[float, int, int], ...] = ((0.0, 64, 16), (0.5, 96, 12), (0.8, 128, 8))
+    steps: int = 10_000
+    lr: float = 2e-3
+    lr_discriminator: float = 4e-4
+    warmup: int = 200
+    decay_from: float = 0.6
+    clip: float = 5.0
+    adversarial: bool = False
+    discriminator_width: int = 32
+    weights: LossWeights = field(default_factory=lambda: LossWeights(l1_hole=10.0))
+    start: str | None = None
+    save_every: int = 500
+    seed: int = 0
+
+    def stage(self, step: int) -> tuple[int, int]:
+        """(crop side, batch size) of a step."""
+        done = [s for s in self.stages if s[0] * self.steps <= step]
+        return done[-1][1:]
+
+    def speed(self, step: int) -> float:
+        """Factor of the learning rate at a step: warm-up, plateau, linear decay."""
+        remaining = (self.steps - step) / max(1.0, (1 - self.decay_from) * self.steps)
+        return min(1.0, (step + 1) / max(1, self.warmup), max(0.0, remaining))
+
+
+def batches(config: TrainConfig, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless (image, mask) batches: (B, 3, S, S) in [0, 1] and (B, 1, S, S), 1 = hole.
+
+    Each step draws from a generator seeded by (seed, step), so that a resumed run continues
+    with the data that it would have seen.
+    """
+    photos = folders.Photos(config.photos) if config.photos else None
+    step = first_step
+    while True:
+        rng = np.random.default_rng((config.seed, step))
+        size, n = config.stage(step)
+        n_scenes = round(n * config.scene_share) if photos else n
+        parts = [scenes.batch(n_scenes, size, rng)[0]]
+        if photos:
+            parts.append(photos.crops(n - n_scenes, size, rng))
+        mask = masks.sample(config.masks, (size, size), n, rng)
+        yield torch.from_numpy(np.concatenate(parts)), masks.to_tensor(mask)
+        step += 1
+
+
+@dataclass
+class TrainState:
+    """The networks of a run, their optimisers, and how far it is."""
+
+    generator: nn.Module
+    optimizer: torch.optim.Optimizer
+    discriminator: nn.Module | None
+    optimizer_d: torch.optim.Optimizer | None
+    step: int = 0
+
+    def state_dict(self) -> dict:
+        d = {"step": self.step}
+        for name in ("generator", "optimizer", "discriminator", "optimizer_d"):
+            part = getattr(self, name)
+            if part is not None:
+                d[name] = part.state_dict()
+        return d
+
+    def load_state_dict(self, saved: dict) -> None:
+        self.step = saved["step"]
+        for name in ("generator", "optimizer", "discriminator", "optimizer_d"):
+            part = getattr(self, name)
+            if part is not None and name in saved:
+                part.load_state_dict(saved[name])
+
+
+def training_step(
+    state: TrainState, loss: LaMaLoss, image: Tensor, mask: Tensor, clip: float
+) -> Terms:
+    """One step of the generator, then one of the discriminator; returns the weighted terms."""
+    g, d = state.generator, state.discriminator
+
+    # 1. generator: make a prediction that the losses like; the discriminator stands still
+    if d is not None:
+        d.requires_grad_(False)
+    prediction, _ = inpaint_batch(g, image, mask)
+    total, terms = loss.generator(image, mask, prediction)
+    state.optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    norm = nn.utils.clip_grad_norm_(g.parameters(), clip)
+    state.optimizer.step()
+
+    # 2. discriminator: tell hole patches of that prediction from real ones
+    if d is not None and state.optimizer_d is not None:
+        d.requires_grad_(True)
+        total_d, terms_d = loss.discriminator(image, mask, prediction.detach())
+        state.optimizer_d.zero_grad(set_to_none=True)
+        total_d.backward()
+        nn.utils.clip_grad_norm_(d.parameters(), clip)
+        state.optimizer_d.step()
+        terms |= {f"d_{name}": value for name, value in terms_d.items()}
+
+    state.step += 1
+    return {name: value.detach() for name, value in terms.items()} | {
+        "gradient_norm": norm,
+        "hole_l1": ((prediction.detach() - image).abs() * mask).sum() / (3 * mask.sum() + 1e-6),
+    }
+
+
+def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> Path:
+    """Train, or continue the run in ``folder``; returns the path of the final weights.
+
+    Writes ``config.json``, ``log.jsonl`` (one line per 20 steps), ``checkpoint.pt`` every
+    ``config.save_every`` steps, and at the end ``weights.safetensors``.
+    """
+    from tqdm import tqdm
+
+    from .data import weights as weight_files
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    generator = build_generator(config.generator)
+    discriminator = build_discriminator(config.discriminator_width) if config.adversarial else None
+    state = TrainState(
+        generator,
+        torch.optim.Adam(generator.parameters(), config.lr),
+        discriminator,
+        discriminator
+        and torch.optim.Adam(discriminator.parameters(), config.lr_discriminator),
+    )
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists():
+        state.load_state_dict(torch.load(checkpoint, weights_only=True))
+    elif config.start:
+        generator.load_state_dict(weight_files.load_state_dict(config.start))
+    weight_files.write_json(folder / "config.json", asdict(config))
+
+    loss = LaMaLoss(discriminator, weights=config.weights)
+    sums: dict[str, float] = {}
+    start, first = time.time(), state.step
+    data = batches(config, state.step)
+    bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
+    with open(folder / "log.jsonl", "a") as log:
+        while state.step < config.steps:
+            for optimizer, lr in (
+                (state.optimizer, config.lr),
+                (state.optimizer_d, config.lr_discriminator),
+            ):
+                if optimizer is not None:
+                    optimizer.param_groups[0]["lr"] = lr * config.speed(state.step)
+            terms = training_step(state, loss, *next(data), config.clip)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + float(value) / 20
+            bar.update()
+            if state.step % 20 == 0:
+                if not np.isfinite(sums["hole_l1"]):
+                    raise FloatingPointError(
+                        f"the loss is not a number at step {state.step}: "
+                        f"lower lr ({config.lr}) or continue from {checkpoint}"
+                    )
+                bar.set_postfix(hole_l1=f"{sums['hole_l1']:.3f}")
+                line = {"step": state.step, "crop": config.stage(state.step - 1)[0]}
+                line |= {"seconds": round(time.time() - start, 1), "first_step": first}
+                log.write(json.dumps(line | {k: round(v, 5) for k, v in sums.items()}) + "\n")
+                log.flush()
+                sums = {}
+            if state.step % config.save_every == 0 or state.step == config.steps:
+                temporary = checkpoint.with_suffix(".tmp")
+                torch.save(state.state_dict(), temporary)
+                os.replace(temporary, checkpoint)
+    bar.close()
+    return weight_files.save_generator(generator, folder / "weights.safetensors")
