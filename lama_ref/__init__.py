@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_WHERE = {
+_NAMES = {  # name: module in which it is defined
     "build_generator": "generator",
     "GeneratorConfig": "generator",
     "build_discriminator": "discriminator",
@@ -19,45 +19,42 @@ _WHERE = {
     "Inpainter": "inference",
     "device": "runtime",
 }
-_MODULES = {
-    **{
-        name: name
-        for name in (
-            "ffc",
-            "generator",
-            "discriminator",
-            "losses",
-            "masks",
-            "training",
-            "inference",
-            "runtime",
-            "data",
-            "course",
-            "evaluation",
-        )
-    },
+_MODULES = {  # name: where the module lives
+    **{name: name for name in ("ffc", "generator", "discriminator", "losses", "masks")},
+    **{name: name for name in ("training", "inference", "runtime", "data", "evaluation", "course")},
     "official": "data.official",
     "scenes": "data.scenes",
     "checks": "course.checks",
     "plots": "course.plots",
 }
 
-__all__ = [*_WHERE, *_MODULES]
+__all__ = [*_NAMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
-    from . import course, data, evaluation, ffc, inference, losses, masks, runtime, training
-    from .course import checks, plots
-    from .data import official, scenes
-    from .discriminator import build_discriminator
-    from .generator import GeneratorConfig, build_generator
-    from .inference import Inpainter
-    from .losses import LaMaLoss
-    from .runtime import device
+    from . import course as course
+    from . import data as data
+    from . import evaluation as evaluation
+    from . import ffc as ffc
+    from . import inference as inference
+    from . import losses as losses
+    from . import masks as masks
+    from . import runtime as runtime
+    from . import training as training
+    from .course import checks as checks
+    from .course import plots as plots
+    from .data import official as official
+    from .data import scenes as scenes
+    from .discriminator import build_discriminator as build_discriminator
+    from .generator import GeneratorConfig as GeneratorConfig
+    from .generator import build_generator as build_generator
+    from .inference import Inpainter as Inpainter
+    from .losses import LaMaLoss as LaMaLoss
+    from .runtime import device as device
 
 
 def __getattr__(name: str):
-    if name in _WHERE:
-        value = getattr(importlib.import_module(f"{__name__}.{_WHERE[name]}"), name)
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     elif name in _MODULES:
         value = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     else:

@@ -16,7 +16,7 @@ class Discriminator(nn.Module):
     the feature-matching loss compares. 256 px give 19 x 19 logits, 64 px give 7 x 7.
 
     Args:
-        width: channels of the first layer; doubled by each layer up to ``8 * width``.
+        width: channels of the first layer; doubled by each layer, up to ``max_width``.
         layers: number of stride-2 convolutions; the published networks have 4.
         max_width: upper limit of the doubling.
     """

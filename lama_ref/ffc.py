@@ -8,13 +8,11 @@ Read from top to bottom; each part is used by the next:
     FFCBlock            FFC, then BatchNorm and activation for each half
     FFCResidualBlock    x + FFCBlock(FFCBlock(x)), the unit that generators repeat
 
-Sources: Chi, Jiang, Mu, "Fast Fourier Convolution", NeurIPS 2020; Suvorov et al., "LaMa",
-WACV 2022, section 2.1. Attribute names are those of the published checkpoints, so that a
-state dict fits without translation.
+Shapes: B batch, C channels, H x W pixels, K = W // 2 + 1 columns of the half spectrum. A map
+split in halves travels as the pair ``(local, global)``; a half without channels is ``None``.
+Attributes are named as in the published checkpoints, so that a state dict fits as it is.
 
-Shapes: B batch, C channels, H x W pixels, K = W // 2 + 1 columns of the half spectrum.
-A feature map that is split in halves travels as the pair ``(local, global)``; a half with no
-channels is ``None``.
+Sources: Chi, Jiang, Mu, "Fast Fourier Convolution", NeurIPS 2020; LaMa, section 2.1.
 """
 
 from __future__ import annotations
@@ -40,12 +38,11 @@ def split_channels(channels: int, ratio: float) -> tuple[int, int]:
     return channels - c_global, c_global
 
 
-# --------------------------------------------------------------------------- spectra
 def real_fft(x: Tensor, norm: str = "ortho") -> Tensor:
     """Half spectrum of a real map, as real channels: (B, C, H, W) -> (B, 2C, H, K).
 
-    Channel 2c holds the real part and channel 2c + 1 the imaginary part of channel c.
-    Half precision is widened to float32 first: a DC coefficient sums H * W values.
+    Channels 2c and 2c + 1 hold the real and the imaginary part of channel c. Half precision is
+    widened to float32 first: a DC coefficient sums H * W values.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     spectrum = torch.fft.rfft2(x, norm=norm)  # (B, C, H, K) complex
@@ -56,15 +53,10 @@ def real_fft(x: Tensor, norm: str = "ortho") -> Tensor:
 def inverse_real_fft(z: Tensor, size: tuple[int, int], norm: str = "ortho") -> Tensor:
     """Inverse of :func:`real_fft`, defined for every input: (B, 2C, H, K) -> (B, C, H, W).
 
-    Whatever a network did to a half spectrum, its columns kx = 0 and (even W) kx = W / 2 need
-    no longer belong to a real image; vendors' libraries then return different images. Here
-    those columns are first projected onto the nearest ones that do, which on CPU changes
-    nothing beyond rounding, and which makes all devices agree.
-
-    Args:
-        z: interleaved real and imaginary parts, 2C channels.
-        size: (H, W) of the image; W cannot be read off K = W // 2 + 1.
-        norm: normalisation of the transform, as in ``torch.fft``.
+    After a ReLU the columns kx = 0 and (even W) kx = W / 2 need no longer belong to a real
+    image, and vendors' libraries then return different images. Projecting those columns onto
+    the nearest ones that do changes nothing on a CPU beyond rounding, and makes all devices
+    agree. ``size`` is (H, W): the width cannot be read off K = W // 2 + 1.
     """
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     pairs = z.unflatten(1, (-1, 2)).movedim(2, -1).contiguous()  # (B, C, H, K, 2)
@@ -75,19 +67,18 @@ def inverse_real_fft(z: Tensor, size: tuple[int, int], norm: str = "ortho") -> T
 def hermitian(spectrum: Tensor, width: int) -> Tensor:
     """Make the self-conjugate columns of a half spectrum those of a real image.
 
-    F(ky) <- (F(ky) + conj F(-ky)) / 2 for kx = 0 and, when ``width`` is even, kx = width / 2.
-    All other columns have their mirror image outside the half spectrum and stay as they are.
+    F(ky) <- (F(ky) + conj F(-ky)) / 2 for kx = 0 and, when ``width`` is even, kx = width / 2;
+    all other columns have their mirror image outside the half spectrum.
     """
 
     def project(column: Tensor) -> Tensor:  # (B, C, H, 1)
         mirrored = column.flip(-2).roll(1, -2)  # row ky now holds F(-ky)
         return (column + mirrored.conj()) / 2
 
-    last = spectrum.shape[-1] - 1 if width % 2 == 0 else spectrum.shape[-1]
-    columns = [project(spectrum[..., :1]), spectrum[..., 1:last]]
-    if width % 2 == 0:
-        columns.append(project(spectrum[..., last:]))
-    return torch.cat(columns, -1)
+    first, rest = spectrum.split([1, spectrum.shape[-1] - 1], -1)
+    if width % 2:
+        return torch.cat([project(first), rest], -1)
+    return torch.cat([project(first), rest[..., :-1], project(rest[..., -1:])], -1)
 
 
 class SqueezeExcitation(nn.Module):
@@ -96,12 +87,9 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int, reduction: int = 16):
         super().__init__()
         squeezed = max(1, channels // reduction)
-        self.fc = nn.Sequential(
-            nn.Linear(channels, squeezed, bias=False),
-            nn.ReLU(),
-            nn.Linear(squeezed, channels, bias=False),
-            nn.Sigmoid(),
-        )
+        down = nn.Linear(channels, squeezed, bias=False)
+        up = nn.Linear(squeezed, channels, bias=False)
+        self.fc = nn.Sequential(down, nn.ReLU(), up, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.fc(x.mean((-2, -1)))[..., None, None]
@@ -114,25 +102,16 @@ class FourierUnit(nn.Module):
 
     Args:
         c_in, c_out: channels of the image maps; W maps 2 c_in to 2 c_out real channels.
-        groups: groups of the 1x1 convolution.
-        position: put two channels in front of the spectrum that say which frequency it is
-            (rows 0..1, then columns 0..1). An option of the published code, off in LaMa.
-        squeeze_excitation: scale spectral channels by their means; likewise an option.
-        scale: run the unit on a map resized by this factor; likewise an option.
-        norm: normalisation of both transforms.
+        groups: of the 1x1 convolution; ``norm``: normalisation of both transforms.
+        position, squeeze_excitation, scale: options of the published code, off in LaMa: two
+            more channels that say which frequency it is; spectral channels scaled by their
+            means; the unit run on a map resized by this factor.
     """
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        *,
-        groups: int = 1,
-        position: bool = False,
-        squeeze_excitation: bool = False,
-        scale: float | None = None,
-        norm: str = "ortho",
-    ):
+        self, c_in: int, c_out: int, *, groups: int = 1, position: bool = False,
+        squeeze_excitation: bool = False, scale: float | None = None, norm: str = "ortho",
+    ):  # fmt: skip
         super().__init__()
         self.position, self.scale, self.norm = position, scale, norm
         c_spectrum = 2 * c_in + (2 if position else 0)
@@ -170,17 +149,14 @@ class LocalFourierUnit(FourierUnit):
     """A Fourier unit on the four quadrants of a quarter of the channels (off in LaMa).
 
     The quadrants are stacked on channels (top left, bottom left, top right, bottom right),
-    transformed together, and the result is tiled 2 x 2. Odd sides are padded by repeating
-    the last row or column, and the tiling is cropped; on even square maps this is exactly
-    the published unit, which fails on all others.
+    transformed together, and tiled 2 x 2. Odd sides are padded by repeating the last row or
+    column and cropped afterwards. On even square maps this is exactly the published unit,
+    which fails on all others.
     """
 
     def __init__(self, channels: int):
         if channels % 4:
-            raise ValueError(
-                f"the local Fourier unit needs channels divisible by 4, not {channels}: "
-                "choose output channels divisible by 8, or lfu=False"
-            )
+            raise ValueError(f"local Fourier units need channels divisible by 4, not {channels}")
         super().__init__(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -195,28 +171,19 @@ class LocalFourierUnit(FourierUnit):
 class SpectralTransform(nn.Module):
     """The global branch of LaMa: y = conv2(x + FU(x) + LFU(x)), x = ReLU(BN(conv1(input))).
 
-    (B, c_in, H, W) -> (B, c_out, H / stride, W / stride); paper, figure 2.
-    It fulfils the contract of :data:`GlobalBranch`; ``fourier_options`` go to the Fourier unit.
+    (B, c_in, H, W) -> (B, c_out, H / stride, W / stride); paper, figure 2. It fulfils the
+    contract of :data:`GlobalBranch`; ``fourier_options`` go to the Fourier unit.
     """
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        lfu: bool = False,
+        self, c_in: int, c_out: int, *, stride: int = 1, groups: int = 1, lfu: bool = False,
         **fourier_options,
-    ):
+    ):  # fmt: skip
         super().__init__()
         hidden = c_out // 2
         self.downsample = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(c_in, hidden, 1, groups=groups, bias=False),
-            nn.BatchNorm2d(hidden),
-            nn.ReLU(inplace=True),
-        )
+        conv = nn.Conv2d(c_in, hidden, 1, groups=groups, bias=False)
+        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True))
         self.fu = FourierUnit(hidden, hidden, groups=groups, **fourier_options)
         self.lfu = LocalFourierUnit(hidden) if lfu else None
         self.conv2 = nn.Conv2d(hidden, c_out, 1, groups=groups, bias=False)
@@ -229,66 +196,41 @@ class SpectralTransform(nn.Module):
         return self.conv2(y)  # (B, c_out, H/stride, W/stride)
 
 
-# --------------------------------------------------------------------------- the layer
 class FFC(nn.Module):
     """Fast Fourier convolution: four paths between the local and the global half.
 
         local'  = conv_ll(local) + conv_gl(global)
         global' = conv_lg(local) + spectral(global)
 
-    The three conv paths are ordinary convolutions with reflect padding; a path exists only
-    where both of its ends have channels. With ``gated``, a 1x1 convolution of both halves
-    yields two maps in (0, 1) that scale the two crossing paths.
+    The three conv paths pad by reflection; a path exists where both its ends have channels.
 
     Args:
         c_in, c_out: total channels; ``ratio_in``, ``ratio_out``: their global shares.
         kernel, stride, padding, dilation, groups: of the local convolutions; stride 1 or 2.
-        gated: gates on the crossing paths (off in LaMa).
+        gated: scale both crossing paths by maps in (0, 1) that a 1x1 convolution of both
+            halves yields (off in LaMa).
         global_branch: what replaces :class:`SpectralTransform`; see :data:`GlobalBranch`.
         spectral_options: for :class:`SpectralTransform` (``lfu``, ``position``, ...).
     """
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        kernel: int = 3,
-        ratio_in: float = 0.75,
-        ratio_out: float = 0.75,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        dilation: int = 1,
-        groups: int = 1,
-        gated: bool = False,
-        global_branch: GlobalBranch | None = None,
+        self, c_in: int, c_out: int, kernel: int = 3, ratio_in: float = 0.75,
+        ratio_out: float = 0.75, *, stride: int = 1, padding: int = 0, dilation: int = 1,
+        groups: int = 1, gated: bool = False, global_branch: GlobalBranch | None = None,
         **spectral_options,
-    ):
+    ):  # fmt: skip
         super().__init__()
         if stride not in (1, 2):
             raise ValueError(f"the stride of an FFC must be 1 or 2, not {stride}")
         if global_branch is not None and spectral_options:
-            raise ValueError(
-                f"{sorted(spectral_options)} are options of the spectral transform, which "
-                "global_branch replaces: give them to your factory instead"
-            )
+            raise ValueError(f"give {sorted(spectral_options)} to global_branch's factory instead")
+        self.stride = stride
         l_in, g_in = split_channels(c_in, ratio_in)
         l_out, g_out = split_channels(c_out, ratio_out)
 
         def conv(a: int, b: int) -> nn.Conv2d | None:
-            if not (a and b):
-                return None
-            return nn.Conv2d(
-                a,
-                b,
-                kernel,
-                stride,
-                padding,
-                dilation,
-                groups,
-                bias=False,
-                padding_mode="reflect",
-            )
+            shape = (a, b, kernel, stride, padding, dilation, groups)
+            return nn.Conv2d(*shape, bias=False, padding_mode="reflect") if a and b else None
 
         self.convl2l = conv(l_in, l_out)
         self.convl2g = conv(l_in, g_out)
@@ -296,70 +238,59 @@ class FFC(nn.Module):
         self.convg2g = None
         if g_in and g_out:
             branch = global_branch or SpectralTransform
-            g_groups = max(1, groups // 2)
-            self.convg2g = branch(g_in, g_out, stride=stride, groups=g_groups, **spectral_options)
+            spectral_options |= {"stride": stride, "groups": max(1, groups // 2)}
+            self.convg2g = branch(g_in, g_out, **spectral_options)
         self.gate = nn.Conv2d(c_in, 2, 1) if gated and l_in and g_in and l_out else None
 
     def forward(self, x: Tensor | Halves) -> Halves:
         local, glob = (x, None) if isinstance(x, Tensor) else x
-        to_local = to_global = 1.0
+        to_local = to_global = None
         if self.gate is not None:
             gates = torch.sigmoid(self.gate(torch.cat([local, glob], 1)))  # (B, 2, H, W)
-            if self.convg2l is not None and self.convg2l.stride != (1, 1):
-                gates = gates[..., ::2, ::2]
-            to_local, to_global = gates[:, :1], gates[:, 1:]
+            to_local, to_global = gates[..., :: self.stride, :: self.stride].split(1, 1)
         return (
-            _sum(_apply(self.convl2l, local), _apply(self.convg2l, glob), gate_second=to_local),
-            _sum(_apply(self.convg2g, glob), _apply(self.convl2g, local), gate_second=to_global),
+            _sum(_apply(self.convl2l, local), _apply(self.convg2l, glob, to_local)),
+            _sum(_apply(self.convg2g, glob), _apply(self.convl2g, local, to_global)),
         )
 
 
-def _apply(path: nn.Module | None, x: Tensor | None) -> Tensor | None:
-    return None if path is None or x is None else path(x)
+def _apply(path: nn.Module | None, x: Tensor | None, gate: Tensor | None = None) -> Tensor | None:
+    if path is None or x is None:
+        return None
+    return path(x) if gate is None else path(x) * gate
 
 
-def _sum(a: Tensor | None, b: Tensor | None, gate_second: Tensor | float) -> Tensor | None:
-    if b is None:
-        return a
-    b = b * gate_second if isinstance(gate_second, Tensor) else b
-    return b if a is None else a + b
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None else a if b is None else a + b
 
 
 class FFCBlock(nn.Module):
     """FFC, then BatchNorm and ``activation`` on each half that exists."""
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        kernel: int = 3,
-        ratio_in: float = 0.75,
-        ratio_out: float = 0.75,
-        *,
-        activation: Callable[[], nn.Module] = lambda: nn.ReLU(inplace=True),
-        **options,
-    ):
+        self, c_in: int, c_out: int, kernel: int = 3, ratio_in: float = 0.75,
+        ratio_out: float = 0.75, *,
+        activation: Callable[[], nn.Module] = lambda: nn.ReLU(inplace=True), **options,
+    ):  # fmt: skip
         super().__init__()
-        l_out, g_out = split_channels(c_out, ratio_out)
         self.ffc = FFC(c_in, c_out, kernel, ratio_in, ratio_out, **options)
+        l_out, g_out = split_channels(c_out, ratio_out)
         self.bn_l = nn.BatchNorm2d(l_out) if l_out else None
         self.bn_g = nn.BatchNorm2d(g_out) if g_out else None
         self.act_l, self.act_g = activation(), activation()
 
     def forward(self, x: Tensor | Halves) -> Halves:
         local, glob = self.ffc(x)
-        if self.bn_l is not None:
-            local = self.act_l(self.bn_l(local))
-        if self.bn_g is not None:
-            glob = self.act_g(self.bn_g(glob))
+        local = local if self.bn_l is None else self.act_l(self.bn_l(local))
+        glob = glob if self.bn_g is None else self.act_g(self.bn_g(glob))
         return local, glob
 
 
 class FFCResidualBlock(nn.Module):
     """x + FFCBlock(FFCBlock(x)), half by half.
 
-    The second block ends in a ReLU *before* the addition and nothing follows it, so the
-    residual can only add: as published, and unlike the residual block of LaMa-Regular.
+    As published, the ReLU stands *before* the addition and nothing follows it, so the residual
+    can only add; the residual block of LaMa-Regular has none there.
     """
 
     def __init__(self, channels: int, ratio: float = 0.75, *, dilation: int = 1, **options):
@@ -370,4 +301,4 @@ class FFCResidualBlock(nn.Module):
 
     def forward(self, x: Halves) -> Halves:
         local, glob = self.conv2(self.conv1(x))
-        return _sum(local, x[0], 1.0), _sum(glob, x[1], 1.0)
+        return _sum(local, x[0]), _sum(glob, x[1])

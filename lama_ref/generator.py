@@ -160,9 +160,7 @@ def _fourier_body(
         # Only the last downsampling has a global half to give to the residual blocks.
         ratio = config.ratio if i == config.downsamplings else 0
         layers.append(FFCBlock(a, b, 3, 0, ratio, stride=2, padding=1, **options))
-    layers += [
-        FFCResidualBlock(widths[-1], config.ratio, **options) for _ in range(config.blocks)
-    ]
+    layers += [FFCResidualBlock(widths[-1], config.ratio, **options) for _ in range(config.blocks)]
     return [*layers, ConcatHalves()]
 
 

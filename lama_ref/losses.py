@@ -124,9 +124,7 @@ class LaMaLoss(nn.Module):
         fake = patch_labels(mask, logits_fake.shape[-2:], self.labels)
         terms = {
             "real": F.softplus(-logits_real).mean(),
-            "fake": (
-                fake * F.softplus(logits_fake) + (1 - fake) * F.softplus(-logits_fake)
-            ).mean(),
+            "fake": (fake * F.softplus(logits_fake) + (1 - fake) * F.softplus(-logits_fake)).mean(),
         }
         if self.weights.r1 and torch.is_grad_enabled():
             terms["r1"] = self.weights.r1 * r1_penalty(logits_real, image)

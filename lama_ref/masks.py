@@ -6,7 +6,8 @@ reference (256 or 512) and scale with the picture, so a preset hides the same sh
 
 Sources: LaMa section 2.4 and the published configurations, whose sampling is reproduced with
 its oddities: directions take four values and their mirror images, and the number of strokes
-reaches one more than the configured maximum.
+reaches one more than the configured maximum. Each mask is distributed as published; the masks
+of one call are spread evenly over kinds and numbers of strokes (see :func:`sample`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Size = tuple[int, int]
@@ -30,7 +30,7 @@ class Chains:
     Attributes:
         strokes: smallest and largest number of strokes, both included.
         max_length: segments are 10 to 9 + max_length pixels long.
-        max_width: the brush is 5 to 4 + max_width pixels wide.
+        max_width: the brush is nominally 5 to 4 + max_width pixels wide.
         max_angle: directions are 0.01, 1.01, ... radians, this many of them.
     """
 
@@ -39,11 +39,11 @@ class Chains:
     max_width: int
     max_angle: int = 4
 
-    def draw(self, size: Size, scale: float, rng: np.random.Generator) -> np.ndarray:
-        """One (H, W) bool mask; one reference pixel is ``scale`` picture pixels."""
+    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
+        """One (H, W) bool mask; a reference pixel has ``scale`` pixels; u in [0, 1): how many."""
         mask = np.zeros(size, bool)
         height, width = (side / scale for side in size)
-        for i in range(rng.integers(self.strokes[0], self.strokes[1] + 1)):
+        for i in range(_whole(self.strokes, u)):
             x, y = rng.integers(max(1, int(width))), rng.integers(max(1, int(height)))
             for _ in range(rng.integers(1, 6)):
                 angle = 0.01 + rng.integers(self.max_angle)
@@ -52,10 +52,15 @@ class Chains:
                 brush = 5 + rng.integers(self.max_width)
                 x2 = float(np.clip(np.trunc(x + length * np.sin(angle)), 0, width))
                 y2 = float(np.clip(np.trunc(y + length * np.cos(angle)), 0, height))
-                # + 1: OpenCV, which drew the published masks, covers that many pixels
-                _capsule(mask, scale * np.array([x, y, x2, y2, (brush + 1) / 2]))
+                # OpenCV, which drew the published masks, rounds the radius up and adds a little
+                _capsule(mask, scale * np.array([x, y, x2, y2, (brush + 1) // 2 + 0.3]))
                 x, y = x2, y2
         return mask
+
+
+def _whole(between: tuple[int, int], u: float) -> int:
+    """The whole number, from the first to the second, that u in [0, 1) stands for."""
+    return min(between[0] + int(u * (between[1] - between[0] + 1)), between[1])
 
 
 def _capsule(mask: np.ndarray, x1_y1_x2_y2_r: np.ndarray) -> None:
@@ -86,15 +91,15 @@ class Boxes:
     sides: tuple[int, int]
     margin: int
 
-    def draw(self, size: Size, scale: float, rng: np.random.Generator) -> np.ndarray:
-        """One (H, W) bool mask; one reference pixel is ``scale`` picture pixels."""
+    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
+        """One (H, W) bool mask; a reference pixel has ``scale`` pixels; u in [0, 1): how many."""
         mask = np.zeros(size, bool)
         margin = min(round(scale * self.margin), (min(size) - 1) // 2)
         room = min(size) - 2 * margin  # at least 1
         low, high = (max(1, round(scale * side)) for side in self.sides)
         high = max(1, min(high, room - 1))
         low = min(low, high)
-        for _ in range(rng.integers(self.count[0], self.count[1] + 1)):
+        for _ in range(_whole(self.count, u)):
             w, h = rng.integers(low, high + 1, 2)
             left = rng.integers(margin, size[1] - margin - w + 1)
             top = rng.integers(margin, size[0] - margin - h + 1)
@@ -109,10 +114,14 @@ class Mixture:
     kinds: tuple[tuple[float, Chains | Boxes], ...]
     reference: int = 256
 
-    def draw(self, size: Size, rng: np.random.Generator) -> np.ndarray:
-        weights = np.array([weight for weight, _ in self.kinds])
-        kind = rng.choice(len(self.kinds), p=weights / weights.sum())
-        return self.kinds[kind][1].draw(size, min(size) / self.reference, rng)
+    def draw(self, size: Size, rng: np.random.Generator, u: float | None = None) -> np.ndarray:
+        """One (H, W) bool mask. ``u``, uniform on [0, 1), decides its kind and how many."""
+        u = rng.random() if u is None else u
+        edges = np.cumsum([0.0] + [weight for weight, _ in self.kinds])
+        edges /= edges[-1]
+        kind = int(np.searchsorted(edges[1:-1], u, side="right"))
+        u = (u - edges[kind]) / (edges[kind + 1] - edges[kind])  # again uniform on [0, 1)
+        return self.kinds[kind][1].draw(size, min(size) / self.reference, rng, u)
 
 
 _TRAIN_CHAINS = Chains((1, 6), 200, 100)
@@ -151,6 +160,10 @@ def sample(
 ) -> np.ndarray:
     """Random masks: (n, H, W) bool, True in the hole.
 
+    Each mask alone has the preset's distribution. The n masks of a call are stratified: one
+    falls in each n-th part of the range over kinds and numbers of strokes or boxes, in random
+    order, so that a batch is mixed like the preset and statistics of n masks scatter less.
+
     Args:
         preset: a name from :data:`PRESETS` or a :class:`Mixture`.
         size: (H, W) in pixels.
@@ -170,7 +183,7 @@ def sample(
             f"rng must be a numpy.random.Generator, not {type(rng).__name__}: "
             "use numpy.random.default_rng(seed)"
         )
-    if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
+    if np.shape(size) != (2,) or any(int(side) != side or side < 1 for side in size):
         raise ValueError(f"size must be (height, width), both at least 1, not {size!r}")
     if int(n) != n or n < 0:
         raise ValueError(f"n must be a number of masks, 0 or more, not {n!r}")
@@ -180,10 +193,14 @@ def sample(
             raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
         variants = PRESETS[preset]
         preset = next((m for m in variants[::-1] if min(size) >= m.reference), variants[0])
+    if not isinstance(preset, Mixture):
+        raise TypeError(f"preset must be a name or a Mixture, not {type(preset).__name__}")
+    n = int(n)
     masks = np.zeros((n, *size), bool)
+    strata = (rng.permutation(n) + rng.random(n)) / max(n, 1)
     for i in range(n):
-        for _ in range(1000):
-            masks[i] = preset.draw(size, rng)
+        for attempt in range(1000):
+            masks[i] = preset.draw(size, rng, strata[i] if attempt == 0 else None)
             if share is None or share[0] <= masks[i].mean() <= share[1]:
                 break
         else:
@@ -208,7 +225,7 @@ def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
     """
     if not isinstance(mask, Tensor):
         raise TypeError(f"a mask must be a tensor here, not {type(mask).__name__}")
-    if mask.ndim != 4 or mask.shape[1] != 1:
+    if mask.ndim != 4 or mask.shape[1] != 1 or 0 in mask.shape:
         raise ValueError(f"a mask must have shape (B, 1, H, W), not {tuple(mask.shape)}")
     if image is not None and mask.shape[-2:] != image.shape[-2:]:
         raise ValueError(
@@ -240,10 +257,20 @@ def _check_radius(radius: float) -> None:
         raise ValueError(f"the radius must be 0 or more pixels, not {radius!r}")
 
 
-def _disc(radius: float, like: Tensor) -> Tensor:
-    r = int(radius)
-    offsets = torch.arange(-r, r + 1, device=like.device, dtype=torch.float32)
-    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).float()
+def _squared_distance(mask: Tensor, reach: int) -> Tensor:
+    """Squared distance to the nearest hole pixel; exact up to ``reach`` pixels, larger beyond.
+
+    dx^2 + dy^2 is smallest where its parts are: the nearest in each column, then along each row.
+    """
+    distance = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~(mask > 0.5), torch.inf)
+    for axis in (-2, -1):
+        nearest, n = distance.clone(), distance.shape[axis]
+        for d in range(1, min(reach, n - 1) + 1):
+            for here, there in ((0, d), (d, 0)):
+                view = nearest.narrow(axis, here, n - d)
+                torch.minimum(view, distance.narrow(axis, there, n - d) + d * d, out=view)
+        distance = nearest
+    return distance
 
 
 def dilate(mask: Tensor, radius: float) -> Tensor:
@@ -253,9 +280,7 @@ def dilate(mask: Tensor, radius: float) -> Tensor:
     the network continues what it sees; growing the hole by some pixels is the cure.
     """
     _check_radius(radius)
-    disc = _disc(radius, mask)
-    hits = F.conv2d((mask > 0.5).float(), disc[None, None], padding=int(radius))
-    return (hits > 0.5).float()
+    return (_squared_distance(mask, int(radius)) <= radius**2).float()
 
 
 def feather(mask: Tensor, radius: float) -> Tensor:
@@ -265,9 +290,8 @@ def feather(mask: Tensor, radius: float) -> Tensor:
     1 - d / (radius + 1). Inside the hole nothing changes, so that no hidden pixel shows.
     """
     _check_radius(radius)
-    mask = (mask > 0.5).float()
-    grown = [mask if d == 0 else dilate(mask, d) for d in range(int(radius) + 1)]
-    return sum(grown[1:], grown[0]) / len(grown)
+    distance = _squared_distance(mask, int(radius) + 1).sqrt()
+    return (1 - distance / (radius + 1)).clamp(min=0)
 
 
 def to_tensor(masks: np.ndarray | Sequence[np.ndarray]) -> Tensor:

@@ -10,10 +10,9 @@ Source: LaMa section 3 and the published training configurations.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +46,7 @@ class TrainConfig:
         discriminator_width: its first layer's channels.
         weights: of the loss terms.
         start: a weights or checkpoint file to begin with.
+        settle: batches at the end over which BatchNorm statistics are averaged anew.
         save_every: steps between checkpoints.
         seed: of everything random.
     """
@@ -66,8 +66,18 @@ class TrainConfig:
     discriminator_width: int = 32
     weights: LossWeights = field(default_factory=lambda: LossWeights(l1_hole=10.0))
     start: str | None = None
+    settle: int = 50
     save_every: int = 500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.stages or self.stages[0][0] != 0:
+            raise ValueError(
+                f"training needs steps >= 1 and stages that start at 0, not steps={self.steps}, "
+                f"stages={self.stages}"
+            )
+        if not 0 <= self.scene_share <= 1:
+            raise ValueError(f"scene_share must lie in [0, 1], not {self.scene_share}")
 
     def stage(self, step: int) -> tuple[int, int]:
         """(crop side, batch size) of a step."""
@@ -80,13 +90,14 @@ class TrainConfig:
         return min(1.0, (step + 1) / max(1, self.warmup), max(0.0, remaining))
 
 
-def batches(config: TrainConfig, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    config: TrainConfig, photos: folders.Photos | None, first_step: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (image, mask) batches: (B, 3, S, S) in [0, 1] and (B, 1, S, S), 1 = hole.
 
     Each step draws from a generator seeded by (seed, step), so that a resumed run continues
     with the data that it would have seen.
     """
-    photos = folders.Photos(config.photos) if config.photos else None
     step = first_step
     while True:
         rng = np.random.default_rng((config.seed, step))
@@ -159,28 +170,55 @@ def training_step(
     }
 
 
+@torch.no_grad()
+def settle_batchnorm(
+    generator: nn.Module, data: Iterator[tuple[Tensor, Tensor]], batches: int
+) -> None:
+    """Replace BatchNorm's running statistics by their mean over some batches; weights stay.
+
+    The running average trails behind weights that still move. At a large step size that shift
+    is the whole difference between a right and a wrong hue in the hole (0.236 against 0.107
+    hole L1 in the middle of the run of the first shipped weights).
+    """
+    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average instead of an exponential one
+    generator.train()
+    for _ in range(batches):
+        inpaint_batch(generator, *next(data))
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    generator.eval()
+
+
 def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> Path:
     """Train, or continue the run in ``folder``; returns the path of the final weights.
 
     Writes ``config.json``, ``log.jsonl`` (one line per 20 steps), ``checkpoint.pt`` every
     ``config.save_every`` steps, and at the end ``weights.safetensors``.
+
+    Raises:
+        FileNotFoundError, ValueError: no photographs in the folder, or a setting out of range.
+        FloatingPointError: the loss is not a number any more; the last checkpoint is kept.
     """
     from tqdm import tqdm
 
     from .data import weights as weight_files
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     generator = build_generator(config.generator)
     discriminator = build_discriminator(config.discriminator_width) if config.adversarial else None
+    folder = Path(folder)
     state = TrainState(
         generator,
         torch.optim.Adam(generator.parameters(), config.lr),
         discriminator,
-        discriminator
-        and torch.optim.Adam(discriminator.parameters(), config.lr_discriminator),
+        discriminator and torch.optim.Adam(discriminator.parameters(), config.lr_discriminator),
     )
+    photos = folders.Photos(config.photos) if config.photos else None  # complains early
+    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, weights_only=True))
@@ -191,7 +229,7 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
     loss = LaMaLoss(discriminator, weights=config.weights)
     sums: dict[str, float] = {}
     start, first = time.time(), state.step
-    data = batches(config, state.step)
+    data = batches(config, photos, state.step)
     bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
     with open(folder / "log.jsonl", "a") as log:
         while state.step < config.steps:
@@ -218,8 +256,9 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
                 log.flush()
                 sums = {}
             if state.step % config.save_every == 0 or state.step == config.steps:
-                temporary = checkpoint.with_suffix(".tmp")
-                torch.save(state.state_dict(), temporary)
-                os.replace(temporary, checkpoint)
+                with weight_files.atomic(checkpoint) as temporary:
+                    torch.save(state.state_dict(), temporary)
     bar.close()
+    if config.settle:
+        settle_batchnorm(generator, data, config.settle)
     return weight_files.save_generator(generator, folder / "weights.safetensors")

@@ -39,9 +39,9 @@ def test_list_images(folder):
 
 
 def test_list_images_errors(tmp_path, folder):
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist.*check the path"):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder.*check the path"):
         list_images(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"notes\.txt is a file"):
+    with pytest.raises(FileNotFoundError, match=r"notes\.txt is not a folder"):
         list_images(folder / "notes.txt")
     with pytest.raises(ValueError, match=r"no image in .*folder\.png"):
         list_images(folder / "folder.png")

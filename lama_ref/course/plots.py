@@ -108,3 +108,45 @@ def curves(
     axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axis.legend(frameon=False)
     return figure
+
+
+def maps(
+    arrays: Sequence,
+    titles: Sequence[str],
+    *,
+    title: str | None = None,
+    columns: int | None = None,
+    decades: float | None = None,
+    width: float = 2.2,
+):
+    """Maps of numbers side by side, each with its own colour bar.
+
+    Signed maps run from blue through white to red, symmetric about 0; others from dark to
+    bright. With ``decades``, log10 of each magnitude relative to its largest, that far down.
+    NaN stays white.
+    """
+    import matplotlib.pyplot as plt
+
+    style()
+    columns = columns or len(arrays)
+    rows = -(-len(arrays) // columns)
+    size = (width * columns, 1.05 * width * rows + (0.3 if title else 0))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, array, name in zip(axes.flat, arrays, titles):
+        values = to_array(array).astype(float)
+        limits: dict = {}
+        if decades is not None:
+            values = np.abs(values) / max(np.nanmax(np.abs(values)), 1e-300)
+            values = np.log10(values.clip(10.0**-decades))
+            limits = {"vmin": -decades, "vmax": 0}
+        elif values.min() < 0:
+            top = np.abs(values).max()
+            limits = {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
+        drawn = axis.imshow(values, interpolation="nearest", **limits)
+        figure.colorbar(drawn, ax=axis, shrink=0.7, aspect=15)
+        axis.set_title(name)
+    if title:
+        figure.suptitle(title)
+    return figure

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
 _SAMPLES = (  # inside site-packages
     *(f"skimage/data/{name}.png" for name in ("astronaut", "chelsea", "coffee", "motorcycle_left")),
     *("skimage/data/rocket.jpg", "matplotlib/mpl-data/sample_data/grace_hopper.jpg"),
 )
 PathLike = str | os.PathLike[str]
 Pixels = NDArray[np.uint8]
+Range = tuple[float, float]
 
 
 def list_images(folder: PathLike) -> list[Path]:
@@ -35,12 +35,10 @@ def list_images(folder: PathLike) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"{folder} {what}; expected a folder of images: check the path")
+        raise FileNotFoundError(f"{folder} is not a folder; expected one of images: check the path")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
-        kinds = ", ".join(SUFFIXES)
-        raise ValueError(f"no image in {folder}; expected files ending in {kinds}: check the path")
+        raise ValueError(f"no image in {folder}; expected {', '.join(SUFFIXES)}: check the path")
     return paths
 
 
@@ -69,9 +67,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode to RGB, for which Pillow's own convert() clips 16 bits and drops alpha."""
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        # floats reach 1 or 255, integers 65535 or 2**31 - 1
-        limits = (1, 255) if image.mode == "F" else (65535, 2**31 - 1)
-        limit = limits[0] if values.max(initial=0) <= limits[0] else limits[1]
+        low, high = (1, 255) if image.mode == "F" else (65535, 2**31 - 1)  # the usual maxima
+        limit = low if values.max(initial=0) <= low else high
         image = Image.fromarray(np.clip(values * 255 / limit + 0.5, 0, 255).astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
@@ -83,15 +80,15 @@ def to_tensor(array: Pixels) -> torch.Tensor:
     """(H, W, 3) uint8 in [0, 255] to (3, H, W) float32 in [0, 1]; ValueError for other arrays."""
     array = np.asarray(array)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        given = f"array is {array.dtype} of shape {array.shape}"
-        raise ValueError(f"{given}; expected uint8 (H, W, 3), as read_image returns it")
+        given = f"array is {array.dtype} {array.shape}"
+        raise ValueError(f"{given}; expected uint8 (H, W, 3): use read_image or multiply by 255")
     return torch.from_numpy(array.transpose(2, 0, 1).astype(np.float32)) / 255
 
 
 def to_image(tensor: torch.Tensor) -> Image.Image:
     """(3, H, W) float in [0, 1] to an image, rounded and clipped; ValueError for other tensors."""
     if tensor.ndim != 3 or tensor.shape[0] != 3 or not tensor.is_floating_point():
-        given = f"tensor is {tensor.dtype} of shape {tuple(tensor.shape)}"
+        given = f"tensor is {tensor.dtype} {tuple(tensor.shape)}"
         raise ValueError(f"{given}; expected float (3, H, W): take one of a batch with batch[i]")
     pixels = (tensor.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
@@ -105,7 +102,7 @@ class Photos:
         cache: keep the arrays in memory; otherwise read a file each time a crop needs it.
 
     Attributes:
-        paths: the readable files; `skipped` counts those that could not be read.
+        paths: the readable files; `skipped` counts the others.
 
     Raises:
         FileNotFoundError, ValueError: no such folder, or no readable image in it.
@@ -133,34 +130,24 @@ class Photos:
         return read_image(self.paths[index]) if array is None else array
 
     def crops(
-        self,
-        n: int,
-        size: int,
-        rng: np.random.Generator,
-        zoom: tuple[float, float] = (1.0, 4.0),
-        colour: bool = True,
+        self, n: int, size: int, rng: np.random.Generator, zoom: Range = (1, 4), colour: bool = True
     ) -> NDArray[np.float32]:
         """n random square crops, (n, 3, size, size) float32 in [0, 1].
 
         Each is a random square of a random photograph, resized with anti-aliasing. Its side lies
         between zoom[0] and zoom[1] times size (log-uniform), but never beyond the photograph. Half
         are mirrored; `colour` varies brightness, contrast and hue a little.
-
-        Raises:
-            ValueError: n below 0, size below 1, or zoom not 0 < low <= high.
+        ValueError unless n >= 0, size >= 1 and 0 < zoom[0] <= zoom[1].
         """
-        low, high = zoom
-        if n < 0 or size < 1:
-            raise ValueError(f"n is {n} and size is {size}; expected n >= 0 and size >= 1")
-        if not 0 < low <= high:
-            raise ValueError(f"zoom is {zoom}; expected (low, high) with 0 < low <= high")
+        if n < 0 or size < 1 or not 0 < zoom[0] <= zoom[1]:
+            given = f"n is {n}, size is {size} and zoom is {zoom}"
+            raise ValueError(f"{given}; expected n >= 0, size >= 1 and 0 < zoom[0] <= zoom[1]")
         out = np.empty((n, 3, size, size), np.float32)
         for i in range(n):
             photo = self[int(rng.integers(len(self)))]
             height, width = photo.shape[:2]
-            shortest = min(height, width)
-            least, most = min(shortest, low * size), min(shortest, high * size)
-            side = int(np.clip(round(least * (most / least) ** rng.random()), 1, shortest))
+            least, most = (min(height, width, factor * size) for factor in zoom)
+            side = max(1, round(least * (most / least) ** rng.random()))
             top, left = rng.integers((height - side + 1, width - side + 1))
             square = Image.fromarray(photo[top : top + side, left : left + side])
             if side != size:
@@ -178,9 +165,8 @@ def _vary_colour(image: NDArray[np.float32], rng: np.random.Generator) -> NDArra
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) / 3
     matrix = (brightness * contrast * turn).astype(np.float32)
-    middle = image[:, ::4, ::4].mean() * brightness * (1 - contrast)
-    varied = matrix @ image.reshape(3, -1) + np.float32(middle)
-    return np.clip(varied, 0, 1).reshape(image.shape)
+    middle = float(brightness * (1 - contrast) * image[:, ::4, ::4].mean())
+    return np.clip(matrix @ image.reshape(3, -1) + middle, 0, 1).reshape(image.shape)
 
 
 def sample_photos() -> dict[str, Pixels]:
@@ -208,8 +194,6 @@ def _sample_paths() -> dict[str, Path]:
         if spec and spec.origin and (path := Path(spec.origin).parent / rest).is_file():
             paths[path.stem.removesuffix("_left")] = path
     if not paths:
-        raise ModuleNotFoundError(
-            "the sample photographs need scikit-image or matplotlib, and neither is installed: "
-            "pip install scikit-image matplotlib"
-        )
+        missing = "no sample photographs: scikit-image and matplotlib, which hold them, are missing"
+        raise ModuleNotFoundError(f"{missing}: pip install scikit-image matplotlib")
     return paths

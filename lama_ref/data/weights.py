@@ -7,6 +7,7 @@ card, ``NAME.json``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..generator import Generator, GeneratorConfig
@@ -82,16 +82,58 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_generator(path: str | Path) -> Generator:
-    """The generator of a weights file written by :func:`save_generator`, in evaluation mode."""
-    from safetensors import safe_open
+    """The generator of a weights file, in evaluation mode.
 
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    if "config" not in metadata:
-        raise ValueError(
-            f"{path} has no generator configuration in its metadata: "
-            "load it with lama_ref.official.load_generator, which reads it off the keys"
-        )
-    generator = Generator(GeneratorConfig(**json.loads(metadata["config"])))
+    A file written by :func:`save_generator` says what it holds; of any other checkpoint the
+    published layout is read off the keys (:mod:`lama_ref.data.official`).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, or not of a generator.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    config = _metadata(path).get("config")
+    if config is None:
+        from . import official
+
+        return official.load_generator(official.read_checkpoint(path))
+    generator = Generator(GeneratorConfig(**json.loads(config)))
     generator.load_state_dict(load_state_dict(path))
     return generator.eval()
+
+
+def _metadata(path: str | Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError:
+        return {}  # another format
+
+
+# --------------------------------------------------------------------------- model cards
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def card(name: str) -> dict:
+    """The model card of shipped weights: what they are, how trained, on what, how good."""
+    files = shipped()
+    if name not in files:
+        raise ValueError(f"no shipped weights {name!r}: there are {', '.join(files)}")
+    return json.loads(files[name].with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def verify(name: str) -> str:
+    """Compare shipped weights with their card; returns the problem, empty if there is none."""
+    path = shipped()[name]
+    try:
+        expected = card(name)["sha256"]
+    except (OSError, KeyError, ValueError) as error:
+        return f"model card {path.with_suffix('.json').name} unreadable ({error}): clone again"
+    if checksum(path) != expected:
+        return f"{path} differs from its model card's checksum: clone again"
+    return ""

@@ -68,8 +68,8 @@ def compare(got, expected, what: str, tolerance: float = 1e-5) -> None:
     scale = max(1.0, float(np.abs(expected_array).max()))
     expect(
         bool(difference.max() <= tolerance * scale),
-        f"{what}: largest difference {difference.max():.3g} at index "
-        f"{tuple(map(int, worst))}: got {got_array[worst]:.5g}, expected {expected_array[worst]:.5g}",
+        f"{what}: largest difference {difference.max():.3g} at index {tuple(map(int, worst))}: "
+        f"got {got_array[worst]:.5g}, expected {expected_array[worst]:.5g}",
     )
 
 

@@ -1,0 +1,248 @@
+"""The command line: ``lama-ref COMMAND`` or ``python -m lama_ref COMMAND``.
+
+Exit codes: 0 done; 1 something could not be done, and a line on standard error says what;
+2 the command line was not understood.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from .training import TrainConfig
+
+_DEFAULT_TRAINING = TrainConfig()
+
+
+def inpaint(
+    photo: Positional[Path],
+    mask: Positional[Path],
+    output: Annotated[Path, arg(aliases=["-o"])],
+    weights: str = "mini-fourier",
+    device: str = "auto",
+    dilate: float = 0,
+) -> int:
+    """Fill the holes of a photograph, or of a folder of photographs.
+
+    Known pixels are copied as they are: choose a lossless output format such as PNG to keep them.
+
+    Args:
+        photo: Picture file or folder.
+        mask: White where the picture is to be filled. A file (for all pictures of a folder), or
+            a folder with a mask NAME.* or NAME_mask.* for each picture NAME.*.
+        output: Picture file to write, or folder for a folder.
+        weights: Shipped weights by name, or the path of a weights file.
+        device: auto, cpu, cuda or mps.
+        dilate: Grow the holes by this many pixels first; helps where a mask is drawn tightly.
+    """
+    from tqdm import tqdm
+
+    from .inference import Inpainter
+
+    jobs = list(_jobs(photo, mask, output))
+    inpainter = Inpainter(weights, device=device)
+    failed = 0
+    for source, hole, target in tqdm(jobs, unit="picture", disable=len(jobs) == 1):
+        try:
+            _inpaint_file(inpainter, source, hole, target, dilate)
+        except (OSError, ValueError, TypeError) as error:
+            if len(jobs) == 1:
+                raise
+            failed += 1
+            tqdm.write(f"lama-ref: {source}: {error}", file=sys.stderr)
+    print(f"wrote {len(jobs) - failed} of {len(jobs)} to {output}")
+    return 1 if failed else 0
+
+
+def _jobs(photo: Path, mask: Path, output: Path) -> Iterator[tuple[Path, Path, Path]]:
+    """(picture, mask, output) files; raises before any work where something is missing."""
+    from .data.folders import list_images
+
+    for path in (photo, mask):
+        if not path.exists():
+            raise FileNotFoundError(f"no file or folder {path}")
+    if not photo.is_dir():
+        if mask.is_dir():
+            raise ValueError(f"{mask} is a folder, but {photo} a file: give one mask file")
+        if output.is_dir():
+            output = output / f"{photo.stem}.png"
+        yield photo, mask, output
+        return
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file, but {photo} a folder: give an output folder")
+    holes = {}
+    if mask.is_dir():
+        holes = {path.relative_to(mask).with_suffix(""): path for path in list_images(mask)}
+    for source in list_images(photo):
+        name = source.relative_to(photo).with_suffix("")
+        if mask.resolve() == photo.resolve() and name.stem.endswith("_mask"):
+            continue
+        hole = mask
+        if mask.is_dir():
+            named = name.with_name(name.name + "_mask")
+            hole = holes.get(named) or (holes.get(name) if mask != photo else None)
+            if hole is None:
+                raise FileNotFoundError(
+                    f"no mask for {source}: expected {mask / named}.png or {mask / name}.png"
+                )
+        yield source, hole, output / name.with_suffix(".png")
+
+
+def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:
+    import torch
+    from PIL import Image
+
+    from . import masks
+    from .data.weights import atomic
+
+    if target.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(
+            f"cannot write {target}: its name must end in .png or another picture type"
+        )
+    with _opened(source) as picture, _opened(mask) as hole:
+        if dilate:
+            import numpy as np
+
+            white = np.array(hole.convert("L")) > 127
+            hole = masks.dilate(torch.from_numpy(white)[None, None], dilate)[0, 0]
+        result = inpainter(picture, hole)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.suffix.lower() in (".jpg", ".jpeg") and result.mode not in ("L", "RGB", "CMYK"):
+        result = result.convert("RGB")
+    with atomic(target, suffix=target.suffix) as temporary:
+        result.save(temporary)
+
+
+def _opened(path: Path):
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(path)
+        image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+            raise
+        raise ValueError(f"cannot read {path} as a picture ({error})") from None
+    return image
+
+
+def demo(
+    output: Annotated[Path, arg(aliases=["-o"])] = Path("demo.png"),
+    weights: str = "mini-fourier",
+    size: int = 256,
+) -> int:
+    """Inpaint sample photographs and write a picture of them side by side.
+
+    Args:
+        output: Picture file to write.
+        weights: Shipped weights by name, or the path of a weights file.
+        size: Height of the pictures in pixels.
+    """
+    from .course.demo import demo_picture
+    from .data.weights import atomic
+    from .inference import Inpainter
+
+    picture, lines = demo_picture(Inpainter(weights), size)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(output, suffix=output.suffix) as temporary:
+        picture.save(temporary)
+    print("\n".join(lines))
+    print(f"wrote {output}: the photograph with its holes, the result, the original")
+    return 0
+
+
+def train(
+    folder: Positional[Path],
+    config: tyro.conf.OmitArgPrefixes[TrainConfig] = _DEFAULT_TRAINING,
+) -> int:
+    """Train a generator, or continue the run in a folder.
+
+    Args:
+        folder: Where log, checkpoint and weights go.
+        config: What to train, on what, and for how long.
+    """
+    from .training import train as run
+
+    print(f"wrote {run(config, folder)}")
+    return 0
+
+
+def evaluate(
+    weights: Positional[str] = "mini-fourier",
+    photos: Path | None = None,
+    masks: str = "wide",
+    size: int = 128,
+    n: int = 200,
+    seed: int = 1_000_000,
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+) -> int:
+    """Compare weights with classical inpainting on held-out scenes, or on photographs.
+
+    Args:
+        weights: Shipped weights by name, or the path of a weights file.
+        photos: Folder of photographs (their centres are used); procedural scenes without it.
+        masks: Mask preset; masks that hide 10 to 50 % are used.
+        size: Side of the pictures in pixels.
+        n: Number of pictures.
+        seed: Of scenes and masks; training uses none above a million.
+        output: JSON file to write as well.
+    """
+    from .data.weights import write_json
+    from .evaluation.compare import compare_with_classical, table
+
+    result = compare_with_classical(weights, photos, masks, size, n, seed)
+    print(table(result))
+    if output is not None:
+        write_json(output, result)
+        print(f"wrote {output}")
+    return 0
+
+
+def doctor() -> int:
+    """Check the installation: versions, the FFT of each device, the shipped weights."""
+    from . import runtime
+
+    lines = runtime.doctor()
+    for what, fine, detail in lines:
+        print(f"{'OK  ' if fine else 'FAIL'}  {what:24}  {detail}")
+    return 0 if all(fine for _, fine, _ in lines) else 1
+
+
+_COMMANDS = (inpaint, demo, train, evaluate, doctor)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    commands = {command.__name__: command for command in _COMMANDS}
+    warnings.showwarning = _show_warning
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(
+            commands, prog="lama-ref", description=__doc__, args=arguments
+        )
+    except (OSError, ValueError, TypeError, ImportError, FloatingPointError) as error:
+        print(f"lama-ref: {_message(error)}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("lama-ref: interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"lama-ref: warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

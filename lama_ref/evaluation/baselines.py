@@ -1,0 +1,44 @@
+"""Classical inpainting, which any network has to beat: (image, mask) -> image.
+
+Images are (3, H, W) float32 in [0, 1], masks (H, W) bool, True in the hole.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+def mean_fill(image: Image, mask: Mask) -> Image:
+    """Fill with the mean colour of the known pixels."""
+    if mask.all():
+        return np.full_like(image, 0.5)
+    return np.where(mask, image[:, ~mask].mean(1)[:, None, None], image)
+
+
+def telea(image: Image, mask: Mask) -> Image:
+    """Telea's fast marching (Journal of Graphics Tools, 2004), from OpenCV."""
+    return _opencv(image, mask, "INPAINT_TELEA")
+
+
+def navier_stokes(image: Image, mask: Mask) -> Image:
+    """Bertalmio's Navier-Stokes transport (CVPR 2001), from OpenCV."""
+    return _opencv(image, mask, "INPAINT_NS")
+
+
+def _opencv(image: Image, mask: Mask, method: str) -> Image:
+    try:
+        import cv2
+    except ImportError:
+        raise ModuleNotFoundError(
+            "classical baselines need OpenCV: pip install opencv-python-headless"
+        ) from None
+    pixels = (image.transpose(1, 2, 0) * 255).round().astype(np.uint8)
+    filled = cv2.inpaint(pixels, mask.astype(np.uint8), 3, getattr(cv2, method))
+    return np.where(mask, filled.transpose(2, 0, 1).astype(np.float32) / 255, image)
+
+
+BASELINES = {"telea": telea, "navier-stokes": navier_stokes, "mean": mean_fill}

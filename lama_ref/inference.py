@@ -1,0 +1,278 @@
+"""``Inpainter``: any picture, any size, any common format; known pixels come back unchanged.
+
+The network wants float tensors whose sides are multiples of 4 or 8. People have photographs
+and masks as files, arrays and tensors. This module turns the one into the other and back:
+
+    read (image, mask) -> pad -> generator -> crop -> composite in the image's own format
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import masks, runtime
+from .generator import PRESETS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "F")
+"""PIL modes whose arrays are grey or RGB values as they stand."""
+_CONVERTED_MODES = ("CMYK", "YCbCr")
+"""PIL modes in which any colour can be written; all others come back as RGB or RGBA."""
+
+
+class Inpainter:
+    """Fill the holes of pictures with a generator.
+
+    Args:
+        model: the name of shipped weights ("mini-fourier"), the path of a weights file (ours or
+            a published checkpoint), or a module that maps (B, 4, H, W) to (B, 3, H, W).
+        device: "auto", or what ``torch.device`` takes.
+        batch_size: pictures of equal size that go through the network at once.
+
+    Raises:
+        ValueError: unknown name, or a file that is no generator.
+        FileNotFoundError: no file at the path.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module = "mini-fourier",
+        *,
+        device: str | torch.device = "auto",
+        batch_size: int = 8,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        self.device, self.batch_size = runtime.device(device), batch_size
+        self.generator = _load(model).to(self.device)
+        config = getattr(self.generator, "config", None)
+        self.multiple = getattr(config, "multiple", 8)
+        self.smallest = getattr(config, "smallest", 8)
+
+    def __call__(self, image: Any, mask: Any) -> Any:
+        """Fill the hole; the result has the type, the size and the known pixels of ``image``.
+
+        Args:
+            image: PIL image of any mode; numpy array (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or
+                (B, H, W, C), uint8, uint16 or float in [0, 1]; tensor (3, H, W) or
+                (B, 3, H, W), uint8 or float in [0, 1]; or a list of any of these, of any sizes.
+            mask: 1, 255, True or white in the hole. PIL image, numpy array or tensor with the
+                image's height and width; with or without batch and channel axes. A list for a
+                list of images, or one mask for all.
+
+        Returns:
+            What ``image`` was. Two things change: a PIL image with an EXIF orientation comes
+            back upright, and one in a mode without free choice of colours (such as a palette)
+            comes back as RGB or RGBA. Filled pixels are opaque where there is an alpha channel.
+
+        Raises:
+            TypeError: a type that is not listed here.
+            ValueError: shapes that do not fit, values out of range, NaN in known pixels.
+
+        Warns:
+            UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
+        """
+        if isinstance(image, (list, tuple)):
+            if not isinstance(mask, (list, tuple)):
+                mask = [mask] * len(image)
+            if len(mask) != len(image):
+                raise ValueError(
+                    f"{len(image)} images but {len(mask)} masks: give one mask for each, or one"
+                )
+            return type(image)(self(i, m) for i, m in zip(image, mask))
+        if isinstance(image, Tensor):
+            return self._tensor(image, mask)
+        if isinstance(image, np.ndarray):
+            return self._array(image, mask)
+        from PIL import Image
+
+        if isinstance(image, Image.Image):
+            return self._pil(image, mask)
+        raise TypeError(
+            "an image must be a PIL image, a numpy array, a tensor or a list of these, "
+            f"not {type(image).__name__}"
+        )
+
+    def _tensor(self, image: Tensor, mask: Any) -> Tensor:
+        if image.ndim not in (3, 4) or image.shape[-3] != 3:
+            raise ValueError(
+                f"an image tensor must be (3, H, W) or (B, 3, H, W), not {tuple(image.shape)}"
+            )
+        if not (image.is_floating_point() or image.dtype == torch.uint8):
+            raise TypeError(f"an image tensor must be float or uint8, not {image.dtype}")
+        known = image.reshape(-1, *image.shape[-3:])
+        white = 255 if image.dtype == torch.uint8 else 1
+        fill, hole = self._fill(known.detach().cpu().float() / white, mask)
+        own = (fill * 255).round() if white == 255 else fill
+        result = torch.where(hole.to(known.device), own.to(known), known)
+        return result.reshape(image.shape)
+
+    def _array(self, image: np.ndarray, mask: Any) -> np.ndarray:
+        known = _with_axes(image)  # (B, H, W, C)
+        white = _white(known)
+        colours = known[..., :3] if known.shape[-1] >= 3 else known[..., :1].repeat(3, -1)
+        rgb = torch.from_numpy((colours / np.float32(white)).astype(np.float32))
+        fill, hole = self._fill(rgb.movedim(-1, 1), mask)
+        own = fill.movedim(1, -1).numpy()  # (B, H, W, 3)
+        if known.shape[-1] < 3:
+            own = own @ np.float32([[0.299], [0.587], [0.114]])  # luma of BT.601, as in PIL
+        if known.shape[-1] in (2, 4):  # what is filled is opaque
+            own = np.concatenate([own, np.ones_like(own[..., :1])], -1)
+        own = own * np.float32(white)
+        own = own if known.dtype.kind == "f" else own.round()
+        result = np.where(hole.movedim(1, -1).numpy(), own.astype(known.dtype), known)
+        return result.reshape(image.shape)
+
+    def _pil(self, image: Image.Image, mask: Any) -> Image.Image:
+        from PIL import Image, ImageOps
+
+        image = ImageOps.exif_transpose(image)
+        if image.mode not in _ARRAY_MODES + _CONVERTED_MODES:
+            transparent = image.mode in ("PA", "La", "RGBa") or "transparency" in image.info
+            image = image.convert("RGBA" if transparent else "RGB")
+        if image.mode in _CONVERTED_MODES:
+            filled = Image.fromarray(self._array(np.array(image.convert("RGB")), mask))
+            hole = _read_mask(mask, (image.height, image.width), 1)[0, 0, :, :, None].numpy() > 0.5
+            own, known = np.array(filled.convert(image.mode)), np.array(image)
+            return Image.fromarray(np.where(hole, own, known), image.mode)
+        return Image.fromarray(self._array(np.array(image), mask))
+
+    def _fill(self, rgb: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
+        """Check values and mask, predict: (fill (B, 3, H, W), hole (B, 1, H, W) bool)."""
+        if 0 in rgb.shape:
+            raise ValueError(f"the image is empty: its shape is {tuple(rgb.shape)}")
+        hole = _read_mask(mask, (rgb.shape[-2], rgb.shape[-1]), len(rgb)) > 0.5
+        known = rgb[(~hole).expand_as(rgb)]
+        if torch.isnan(known).any():
+            raise ValueError(f"{int(torch.isnan(known).sum())} known values of the image are NaN")
+        if len(known) and (known.min() < 0 or known.max() > 1):
+            raise ValueError(
+                "float images must lie in [0, 1]; known values here lie in "
+                f"[{known.min():g}, {known.max():g}]: divide 8-bit values by 255"
+            )
+        n = self.batch_size
+        parts = [self.predict(rgb[i : i + n], hole[i : i + n]) for i in range(0, len(rgb), n)]
+        return torch.cat(parts), hole
+
+    @torch.inference_mode()
+    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
+        """The generator's output, known region included: (B, 3, H, W) in [0, 1], on the CPU.
+
+        Args:
+            image: (B, 3, H, W) float in [0, 1]; the values in the hole are not looked at.
+            mask: (B, 1, H, W), 1 = hole.
+        """
+        hole = mask > 0.5
+        x = torch.cat([torch.where(hole, 0.0, image.float()), hole.float()], 1)  # (B, 4, H, W)
+        height, width = x.shape[-2:]
+        x = pad_to(x, self.multiple, self.smallest).to(self.device)
+        training = self.generator.training
+        self.generator.eval()
+        try:
+            y = self.generator(x)
+        finally:
+            self.generator.train(training)
+        return y[..., :height, :width].float().clamp(0, 1).cpu()
+
+
+def pad_to(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:
+    """Pad below and to the right to multiples of ``multiple`` and at least ``smallest``.
+
+    Mirrors the picture where it is large enough, else repeats its last row or column.
+    """
+    height, width = x.shape[-2:]
+    below, right = (
+        max(-(-side // multiple) * multiple, smallest) - side for side in (height, width)
+    )
+    x = F.pad(x, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
+    return F.pad(x, (0, 0, 0, below), mode="reflect" if below < height else "replicate")
+
+
+def _load(model: str | Path | nn.Module) -> nn.Module:
+    from .data import weights
+
+    if isinstance(model, nn.Module):
+        return model
+    if not isinstance(model, (str, Path)):
+        raise TypeError(f"a model is a name, a path or a module, not {type(model).__name__}")
+    shipped = weights.shipped()
+    if str(model) in shipped:
+        return weights.load_generator(shipped[str(model)])
+    if Path(model).exists():
+        return weights.load_generator(model)
+    if Path(model).suffix:
+        raise FileNotFoundError(f"no weights file at {model}")
+    hint = ""
+    if str(model) in PRESETS:
+        hint = f"; {model!r} is an architecture whose weights are not shipped: give their path"
+    raise ValueError(f"no shipped weights {str(model)!r}: there are {', '.join(shipped)}{hint}")
+
+
+# --------------------------------------------------------------------------- formats
+def _with_axes(array: np.ndarray) -> np.ndarray:
+    """(H, W), (H, W, C) or (B, H, W, C) to (B, H, W, C) with 1 to 4 channels."""
+    full = array[..., None] if array.ndim == 2 else array
+    full = full[None] if full.ndim == 3 else full
+    if full.ndim != 4 or full.shape[-1] not in (1, 2, 3, 4):
+        hint = ""
+        if array.ndim >= 3 and array.shape[-3] in (1, 3):
+            hint = ": channels come last in numpy; use np.moveaxis, or a torch tensor"
+        raise ValueError(
+            "an image array must be (H, W), (H, W, C) or (B, H, W, C) with C = 1 to 4, "
+            f"not {array.shape}{hint}"
+        )
+    return full
+
+
+def _white(array: np.ndarray) -> float:
+    """The value that white has in an image array of this type."""
+    if array.dtype.kind == "f":
+        return 1
+    whites = {"bool": 1, "uint8": 255, "uint16": 65535, "int32": 65535}  # int32: PIL's mode I
+    if array.dtype.name not in whites:
+        raise TypeError(
+            f"an image array must be uint8, uint16 or float in [0, 1], not {array.dtype}"
+        )
+    return whites[array.dtype.name]
+
+
+def _read_mask(mask: Any, size: tuple[int, int], n: int) -> Tensor:
+    """A mask of any kind as (n, 1, H, W) float32 of zeros and ones, checked."""
+    if not isinstance(mask, Tensor):
+        if not isinstance(mask, np.ndarray):
+            from PIL import Image, ImageOps
+
+            if not isinstance(mask, Image.Image):
+                raise TypeError(
+                    "a mask must be a PIL image, a numpy array or a tensor, "
+                    f"not {type(mask).__name__}"
+                )
+            mask = ImageOps.exif_transpose(mask)
+            mask = np.array(mask if mask.mode in ("1", "I;16") else mask.convert("L"))
+            mask = mask.astype(np.float32) / _white(mask)
+        mask = torch.from_numpy(np.array(mask, copy=True)) if mask.dtype != np.uint16 else None
+        if mask is None:
+            raise TypeError("a mask array must be bool, uint8 or float, not uint16")
+    mask = mask.detach().cpu()
+    shape = tuple(mask.shape)
+    if mask.ndim > 2 and shape[-1] == 1 and shape[-3:-1] == size:
+        mask = mask[..., 0]
+    if mask.ndim > 4 or mask.ndim < 2 or mask.shape[-2:] != size:
+        raise ValueError(
+            f"the mask's shape is {shape} and the image has {size} pixels (height, width): "
+            "they must agree; resize a mask with nearest-neighbour sampling"
+        )
+    if mask.dtype == torch.uint8 and mask.max() > 1:
+        mask = mask / 255
+    mask = masks.validate(mask.reshape(-1, 1, *size))
+    if len(mask) not in (1, n):
+        raise ValueError(f"{len(mask)} masks for {n} images: give one for each, or one for all")
+    return mask.expand(n, -1, -1, -1)
