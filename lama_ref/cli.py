@@ -158,8 +158,7 @@ def demo(
 
 
 def train(
-    folder: Positional[Path],
-    config: tyro.conf.OmitArgPrefixes[TrainConfig] = _DEFAULT_TRAINING,
+    folder: Positional[Path], config: tyro.conf.OmitArgPrefixes[TrainConfig] = _DEFAULT_TRAINING
 ) -> int:
     """Train a generator, or continue the run in a folder.
 

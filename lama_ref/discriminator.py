@@ -23,12 +23,15 @@ class Discriminator(nn.Module):
 
     def __init__(self, width: int = 64, layers: int = 4, max_width: int = 512):
         super().__init__()
-        if width < 1 or layers < 1:
-            raise ValueError(f"width and layers must be at least 1, not {width} and {layers}")
+        if min(width, layers, max_width) < 1:
+            raise ValueError(
+                "width, layers and max_width must be at least 1, "
+                f"not {width}, {layers} and {max_width}"
+            )
         self.width, self.layers, self.max_width = width, layers, max_width
         widths = [min(max_width, width * 2**i) for i in range(layers)]
         widths.append(min(max_width, 2 * widths[-1]))
-        stages = [nn.Sequential(nn.Conv2d(3, width, 4, 2, 2), nn.LeakyReLU(0.2, inplace=True))]
+        stages = [nn.Sequential(nn.Conv2d(3, widths[0], 4, 2, 2), nn.LeakyReLU(0.2, inplace=True))]
         for i, (a, b) in enumerate(zip(widths, widths[1:]), 1):
             stride = 2 if i < layers else 1
             stages.append(

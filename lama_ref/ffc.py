@@ -11,7 +11,6 @@ Read from top to bottom; each part is used by the next:
 Shapes: B batch, C channels, H x W pixels, K = W // 2 + 1 columns of the half spectrum. A map
 split in halves travels as the pair ``(local, global)``; a half without channels is ``None``.
 Attributes are named as in the published checkpoints, so that a state dict fits as it is.
-
 Sources: Chi, Jiang, Mu, "Fast Fourier Convolution", NeurIPS 2020; LaMa, section 2.1.
 """
 
@@ -45,8 +44,7 @@ def real_fft(x: Tensor, norm: str = "ortho") -> Tensor:
     widened to float32 first: a DC coefficient sums H * W values.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    spectrum = torch.fft.rfft2(x, norm=norm)  # (B, C, H, K) complex
-    pairs = torch.view_as_real(spectrum)  # (B, C, H, K, 2)
+    pairs = torch.view_as_real(torch.fft.rfft2(x, norm=norm))  # (B, C, H, K, 2)
     return pairs.movedim(-1, 2).flatten(1, 2)  # (B, 2C, H, K)
 
 
@@ -58,6 +56,8 @@ def inverse_real_fft(z: Tensor, size: tuple[int, int], norm: str = "ortho") -> T
     the nearest ones that do changes nothing on a CPU beyond rounding, and makes all devices
     agree. ``size`` is (H, W): the width cannot be read off K = W // 2 + 1.
     """
+    if z.shape[-2:] != (size[0], size[1] // 2 + 1):
+        raise ValueError(f"a {tuple(z.shape[-2:])} half spectrum is not that of {tuple(size)}")
     z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
     pairs = z.unflatten(1, (-1, 2)).movedim(2, -1).contiguous()  # (B, C, H, K, 2)
     spectrum = hermitian(torch.view_as_complex(pairs), size[1])  # (B, C, H, K) complex
@@ -121,28 +121,24 @@ class FourierUnit(nn.Module):
         self.se = SqueezeExcitation(c_spectrum) if squeeze_excitation else None
 
     def forward(self, x: Tensor) -> Tensor:
-        full_size = x.shape[-2:]
+        if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):  # DC can overflow float16
+                return FourierUnit.forward(self, x)
+        full_size, dtype = x.shape[-2:], self.conv_layer.weight.dtype
         if self.scale is not None:
             x = F.interpolate(x, scale_factor=self.scale, mode="bilinear")
-        size = (x.shape[-2], x.shape[-1])
-        z = real_fft(x, self.norm)  # (B, 2 c_in, H, K)
-        if self.position:
-            z = torch.cat([frequency_ramps(z), z], 1)  # (B, 2 + 2 c_in, H, K)
-        if self.se is not None:
-            z = self.se(z)
+        z = real_fft(x, self.norm).to(dtype)  # (B, 2 c_in, H, K)
+        z = torch.cat([frequency_ramps(z), z], 1) if self.position else z
+        z = self.se(z) if self.se is not None else z
         z = self.relu(self.bn(self.conv_layer(z)))  # (B, 2 c_out, H, K)
-        y = inverse_real_fft(z, size, self.norm)  # (B, c_out, H, W)
-        if self.scale is not None:
-            y = F.interpolate(y, size=full_size, mode="bilinear")
-        return y
+        y = inverse_real_fft(z, (x.shape[-2], x.shape[-1]), self.norm).to(dtype)
+        return y if self.scale is None else F.interpolate(y, size=full_size, mode="bilinear")
 
 
 def frequency_ramps(z: Tensor) -> Tensor:
     """Row and column index of each frequency, scaled to 0..1: (B, 2, H, K)."""
-    h, k = z.shape[-2:]
-    rows = torch.linspace(0, 1, h, device=z.device, dtype=z.dtype)[:, None].expand(h, k)
-    columns = torch.linspace(0, 1, k, device=z.device, dtype=z.dtype).expand(h, k)
-    return torch.stack([rows, columns]).expand(len(z), 2, h, k)
+    axes = [torch.linspace(0, 1, n, device=z.device, dtype=z.dtype) for n in z.shape[-2:]]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")).expand(len(z), -1, -1, -1)
 
 
 class LocalFourierUnit(FourierUnit):
@@ -161,8 +157,7 @@ class LocalFourierUnit(FourierUnit):
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[-2:]
-        x = x[:, : x.shape[1] // 4]  # (B, C/4, H, W)
-        x = F.pad(x, (0, w % 2, 0, h % 2), mode="replicate")
+        x = F.pad(x[:, : x.shape[1] // 4], (0, w % 2, 0, h % 2), mode="replicate")  # (B, C/4, H, W)
         x = torch.cat(x.chunk(2, -2), 1)  # (B, C/2, H/2, W)
         x = torch.cat(x.chunk(2, -1), 1)  # (B, C, H/2, W/2)
         return super().forward(x).tile(2, 2)[..., :h, :w]  # (B, C, H, W)
@@ -171,8 +166,8 @@ class LocalFourierUnit(FourierUnit):
 class SpectralTransform(nn.Module):
     """The global branch of LaMa: y = conv2(x + FU(x) + LFU(x)), x = ReLU(BN(conv1(input))).
 
-    (B, c_in, H, W) -> (B, c_out, H / stride, W / stride); paper, figure 2. It fulfils the
-    contract of :data:`GlobalBranch`; ``fourier_options`` go to the Fourier unit.
+    (B, c_in, H, W) -> (B, c_out, H / stride, W / stride), rounded up; paper, figure 2. It is
+    a :data:`GlobalBranch`; ``fourier_options`` go to the Fourier unit.
     """
 
     def __init__(
@@ -180,8 +175,8 @@ class SpectralTransform(nn.Module):
         **fourier_options,
     ):  # fmt: skip
         super().__init__()
-        hidden = c_out // 2
-        self.downsample = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
+        hidden = max(1, c_out // 2)
+        self.downsample = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
         conv = nn.Conv2d(c_in, hidden, 1, groups=groups, bias=False)
         self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True))
         self.fu = FourierUnit(hidden, hidden, groups=groups, **fourier_options)
@@ -190,9 +185,7 @@ class SpectralTransform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(self.downsample(x))  # (B, c_out/2, H/stride, W/stride)
-        y = x + self.fu(x)
-        if self.lfu is not None:
-            y = y + self.lfu(x)
+        y = x + self.fu(x) if self.lfu is None else x + self.fu(x) + self.lfu(x)
         return self.conv2(y)  # (B, c_out, H/stride, W/stride)
 
 
@@ -225,7 +218,7 @@ class FFC(nn.Module):
         if global_branch is not None and spectral_options:
             raise ValueError(f"give {sorted(spectral_options)} to global_branch's factory instead")
         self.stride = stride
-        l_in, g_in = split_channels(c_in, ratio_in)
+        self.channels_in = l_in, g_in = split_channels(c_in, ratio_in)
         l_out, g_out = split_channels(c_out, ratio_out)
 
         def conv(a: int, b: int) -> nn.Conv2d | None:
@@ -235,17 +228,18 @@ class FFC(nn.Module):
         self.convl2l = conv(l_in, l_out)
         self.convl2g = conv(l_in, g_out)
         self.convg2l = conv(g_in, l_out)
-        self.convg2g = None
-        if g_in and g_out:
-            branch = global_branch or SpectralTransform
-            spectral_options |= {"stride": stride, "groups": max(1, groups // 2)}
-            self.convg2g = branch(g_in, g_out, **spectral_options)
+        branch = global_branch or SpectralTransform
+        spectral_options |= {"stride": stride, "groups": max(1, groups // 2)}
+        self.convg2g = branch(g_in, g_out, **spectral_options) if g_in and g_out else None
         self.gate = nn.Conv2d(c_in, 2, 1) if gated and l_in and g_in and l_out else None
 
     def forward(self, x: Tensor | Halves) -> Halves:
         local, glob = (x, None) if isinstance(x, Tensor) else x
+        given = tuple(0 if half is None else half.shape[1] for half in (local, glob))
+        if given != self.channels_in:
+            raise ValueError(f"(local, global) channels must be {self.channels_in}, not {given}")
         to_local = to_global = None
-        if self.gate is not None:
+        if self.gate is not None and local is not None and glob is not None:
             gates = torch.sigmoid(self.gate(torch.cat([local, glob], 1)))  # (B, 2, H, W)
             to_local, to_global = gates[..., :: self.stride, :: self.stride].split(1, 1)
         return (
@@ -299,6 +293,7 @@ class FFCResidualBlock(nn.Module):
         self.conv1 = FFCBlock(channels, channels, 3, ratio, ratio, **options)
         self.conv2 = FFCBlock(channels, channels, 3, ratio, ratio, **options)
 
-    def forward(self, x: Halves) -> Halves:
+    def forward(self, x: Tensor | Halves) -> Halves:
+        x = (x, None) if isinstance(x, Tensor) else x
         local, glob = self.conv2(self.conv1(x))
         return _sum(local, x[0]), _sum(glob, x[1])

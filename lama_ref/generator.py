@@ -13,6 +13,7 @@ CVPR 2018 (the Regular layout).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -65,6 +66,10 @@ class GeneratorConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+        if not 0 <= self.ratio <= 1:
+            raise ValueError(f"ratio must lie in [0, 1], not {self.ratio!r}")
+        if not self.dilations or any(not isinstance(d, int) or d < 1 for d in self.dilations):
+            raise ValueError(f"dilations must be integers of at least 1, not {self.dilations!r}")
 
     @property
     def multiple(self) -> int:
@@ -183,11 +188,7 @@ def _plain_body(
 
 
 def _conv_bn_relu(c_in: int, c_out: int, kernel: int, **options) -> list[nn.Module]:
-    return [
-        nn.Conv2d(c_in, c_out, kernel, **options),
-        nn.BatchNorm2d(c_out),
-        nn.ReLU(inplace=True),
-    ]
+    return [nn.Conv2d(c_in, c_out, kernel, **options), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
 
 
 class ResidualBlock(nn.Module):
@@ -245,7 +246,7 @@ class MultiDilatedConv(nn.Module):
         outputs = [conv(part) for conv, part in zip(self.convs, inputs)]
         if self.share_out:  # output channel j * n + i is channel j of convolution i
             return torch.stack(outputs, 2).flatten(1, 2)
-        return sum(outputs[1:], outputs[0])
+        return functools.reduce(torch.add, outputs)
 
 
 def resolve_config(config: str | GeneratorConfig, **changes) -> GeneratorConfig:

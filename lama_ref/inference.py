@@ -123,7 +123,9 @@ class Inpainter:
         fill, hole = self._fill(rgb.movedim(-1, 1), mask)
         own = fill.movedim(1, -1).numpy()  # (B, H, W, 3)
         if known.shape[-1] < 3:
-            own = own @ np.float32([[0.299], [0.587], [0.114]])  # luma of BT.601, as in PIL
+            own = own @ np.array(
+                [[0.299], [0.587], [0.114]], np.float32
+            )  # luma of BT.601, as in PIL
         if known.shape[-1] in (2, 4):  # what is filled is opaque
             own = np.concatenate([own, np.ones_like(own[..., :1])], -1)
         own = own * np.float32(white)

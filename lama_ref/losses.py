@@ -66,7 +66,7 @@ def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     Source: Mescheder et al., ICML 2018, equation 9, without the factor 1/2.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
-    return gradient.float().square().sum((1, 2, 3)).mean()
+    return gradient.square().sum((1, 2, 3)).mean()
 
 
 class LaMaLoss(nn.Module):
@@ -106,8 +106,9 @@ class LaMaLoss(nn.Module):
             with torch.no_grad():
                 real = self.perceptual(image)
             fake = self.perceptual(prediction)
-            terms["perceptual"] = w.perceptual * sum(map(F.mse_loss, fake, real))
-        return sum(terms.values()), terms
+            layers = [F.mse_loss(f, r) for f, r in zip(fake, real)]
+            terms["perceptual"] = w.perceptual * torch.stack(layers).sum()
+        return torch.stack(list(terms.values())).sum(), terms
 
     def discriminator(
         self, image: Tensor, mask: Tensor, prediction: Tensor
@@ -128,4 +129,4 @@ class LaMaLoss(nn.Module):
         }
         if self.weights.r1 and torch.is_grad_enabled():
             terms["r1"] = self.weights.r1 * r1_penalty(logits_real, image)
-        return sum(terms.values()), terms
+        return torch.stack(list(terms.values())).sum(), terms

@@ -116,12 +116,12 @@ class Mixture:
 
     def draw(self, size: Size, rng: np.random.Generator, u: float | None = None) -> np.ndarray:
         """One (H, W) bool mask. ``u``, uniform on [0, 1), decides its kind and how many."""
-        u = rng.random() if u is None else u
+        where = rng.random() if u is None else u
         edges = np.cumsum([0.0] + [weight for weight, _ in self.kinds])
         edges /= edges[-1]
-        kind = int(np.searchsorted(edges[1:-1], u, side="right"))
-        u = (u - edges[kind]) / (edges[kind + 1] - edges[kind])  # again uniform on [0, 1)
-        return self.kinds[kind][1].draw(size, min(size) / self.reference, rng, u)
+        kind = int(np.searchsorted(edges[1:-1], where, side="right"))
+        rest = (where - edges[kind]) / (edges[kind + 1] - edges[kind])  # again uniform on [0, 1)
+        return self.kinds[kind][1].draw(size, min(size) / self.reference, rng, float(rest))
 
 
 _TRAIN_CHAINS = Chains((1, 6), 200, 100)

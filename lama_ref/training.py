@@ -42,9 +42,9 @@ class TrainConfig:
         warmup: steps over which the step size rises from 0.
         decay_from: share of the run after which it falls, linearly to 0.
         clip: largest gradient norm of either network.
-        adversarial: train with the discriminator (else L1 alone).
-        discriminator_width: its first layer's channels.
-        weights: of the loss terms.
+        weights: of the loss terms; without weight on what needs a discriminator there is none,
+            and the perceptual term needs a network that this trainer does not have yet.
+        discriminator_width: channels of the discriminator's first layer.
         start: a weights or checkpoint file to begin with.
         settle: batches at the end over which BatchNorm statistics are averaged anew.
         save_every: steps between checkpoints.
@@ -62,9 +62,10 @@ class TrainConfig:
     warmup: int = 200
     decay_from: float = 0.6
     clip: float = 5.0
-    adversarial: bool = False
+    weights: LossWeights = field(
+        default_factory=lambda: LossWeights(l1_hole=10.0, adversarial=0.0, feature_matching=0.0)
+    )
     discriminator_width: int = 32
-    weights: LossWeights = field(default_factory=lambda: LossWeights(l1_hole=10.0))
     start: str | None = None
     settle: int = 50
     save_every: int = 500
@@ -209,7 +210,8 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
 
     torch.manual_seed(config.seed)
     generator = build_generator(config.generator)
-    discriminator = build_discriminator(config.discriminator_width) if config.adversarial else None
+    adversarial = config.weights.adversarial > 0 or config.weights.feature_matching > 0
+    discriminator = build_discriminator(config.discriminator_width) if adversarial else None
     folder = Path(folder)
     state = TrainState(
         generator,

@@ -9,7 +9,7 @@ import sys
 import types
 import warnings
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -195,6 +195,25 @@ def test_nested_dicts_become_dotted_names(tmp_path):
     )
     state = official.read_checkpoint(tmp_path / "f")
     assert {key: len(value) for key, value in state.items()} == {"a.b.0": 1, "a.b.1.c": 2, "3": 3}
+
+
+class Slotted:
+    __slots__ = ("w",)
+
+
+def test_tensors_inside_objects_are_found(tmp_path):
+    slotted = Slotted()
+    slotted.w = torch.ones(1)
+    state = {
+        "slots": slotted,
+        "attributes": types.SimpleNamespace(w=torch.ones(2)),
+        "items": defaultdict(list, w=torch.ones(3)),
+        "queue": deque([torch.ones(4)]),
+        "shape": torch.Size([1, 2]),
+    }
+    torch.save(state, tmp_path / "f")
+    lengths = {key: len(value) for key, value in official.read_checkpoint(tmp_path / "f").items()}
+    assert lengths == {"slots.w": 1, "attributes.w": 2, "items.w": 3, "queue.0": 4}
 
 
 def test_only_the_state_dict_of_a_lightning_checkpoint_is_read(tmp_path):

@@ -85,11 +85,7 @@ DISCRIMINATOR_MEANS = (0.07080013, 0.09001474, 0.06579592, 0.06058406, 0.0553079
 
 UNIT, TRANSFORM, LAYER = ffc.FourierUnit, ffc.SpectralTransform, ffc.FFC
 OPERATORS = {  # how to build it, its input; mean, standard deviation, first, last per output
-    "Fourier unit": (
-        lambda: UNIT(16, 16),
-        "x",
-        [(0.02408046, 0.48331213, 1.7051708, 0.8858726)],
-    ),
+    "Fourier unit": (lambda: UNIT(16, 16), "x", [(0.02408046, 0.48331213, 1.7051708, 0.8858726)]),
     "Fourier unit 16 to 12, 2 groups": (
         lambda: UNIT(16, 12, groups=2),
         "x",

@@ -34,11 +34,7 @@ def browser_says(widget, **state):
     """Deliver a state update as the browser's message does: binary values as memoryviews."""
     binary = {k: v for k, v in state.items() if isinstance(v, bytes)}
     plain = {k: v for k, v in state.items() if k not in binary}
-    data = {
-        "method": "update",
-        "state": plain,
-        "buffer_paths": [[key] for key in binary],
-    }
+    data = {"method": "update", "state": plain, "buffer_paths": [[key] for key in binary]}
     buffers = [memoryview(value) for value in binary.values()]
     widget._handle_msg({"content": {"data": data}, "buffers": buffers})
 

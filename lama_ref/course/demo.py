@@ -42,7 +42,7 @@ def demo_picture(inpaint: Callable, height: int) -> tuple[Image.Image, list[str]
     rows, lines = [], []
     for name, (photo, mask) in demo_inputs(height).items():
         result = inpaint(photo, mask)
-        holed = np.where(mask[..., None], np.uint8([255, 90, 90]), photo)
+        holed = np.where(mask[..., None], np.array([255, 90, 90], np.uint8), photo)
         rows.append([holed, result, photo])
         error = np.abs(result[mask].astype(float) - photo[mask]).mean() / 255
         lines.append(f"{name:10} hole {mask.mean():4.0%} of the picture, hole L1 {error:.3f}")

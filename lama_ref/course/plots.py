@@ -19,6 +19,7 @@ LINES = ("-", "--", "-.", ":")
 def style() -> None:
     """Set matplotlib's defaults for the course; ``runtime.setup`` does not, the figures do."""
     import matplotlib as mpl
+    from cycler import cycler
 
     mpl.rcParams.update(
         {
@@ -30,7 +31,7 @@ def style() -> None:
             "axes.spines.right": False,
             "axes.grid": True,
             "grid.alpha": 0.3,
-            "axes.prop_cycle": mpl.cycler(color=COLOURS),
+            "axes.prop_cycle": cycler(color=COLOURS),
             "image.cmap": "viridis",
             "figure.constrained_layout.use": True,
         }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -42,8 +43,8 @@ def list_images(folder: PathLike) -> list[Path]:
     return paths
 
 
-def read_image(path: PathLike) -> Pixels:
-    """Reads an image file as (H, W, 3) uint8 RGB in [0, 255].
+def read_image(path: PathLike | IO[bytes]) -> Pixels:
+    """Reads an image file (a path or an open binary file) as (H, W, 3) uint8 RGB in [0, 255].
 
     Grey, palette and CMYK files become RGB, transparency is laid on white, 16 bits are scaled
     to 8, and the orientation in the EXIF data is applied.

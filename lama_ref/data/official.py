@@ -158,8 +158,7 @@ def _strip(source: Source, what: str, first: str, inside: str, c_in: int) -> dic
             f"({first}) with {c_in} input channels. The names begin {list(state)[:5]}"
         )
     prefix = min(
-        prefixes,
-        key=lambda p: (p not in ("", f"{what}."), not p.endswith(f".{what}."), len(p), p),
+        prefixes, key=lambda p: (p not in ("", f"{what}."), not p.endswith(f".{what}."), len(p), p)
     )
     cut = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     return {key: value for key, value in cut.items() if re.match(inside, key)}

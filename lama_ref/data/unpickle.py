@@ -86,7 +86,7 @@ class _Rebuilt(Inert):
     """In place of the function that rebuilds a tensor with attributes or of a subclass."""
 
     def __new__(cls, function, kind, arguments, state):
-        return function(*arguments) if function in (LazyTensor, _First) else Inert()
+        return function(*arguments)  # which came from this unpickler, like everything here
 
 
 # Every value is a type or a dtype, immutable or with its own __setstate__: what one pickle does

@@ -22,26 +22,34 @@ print(json.dumps({
 """
 
 
+CELL = "panel = widgets.paint_and_inpaint(photo"  # the notebook has a second panel
+
+
 @pytest.fixture(scope="module")
-def canvas(start_here):
-    """The painter's canvas, in view."""
-    start_here.scroll_to("paint_and_inpaint(")
-    canvas = start_here.page.locator(".lama-painter canvas")
+def panel(start_here):
+    """The cell with the painter, in view."""
+    start_here.scroll_to(CELL)
+    return start_here.page.locator(".jp-CodeCell").filter(has_text=CELL)
+
+
+@pytest.fixture(scope="module")
+def canvas(panel):
+    """The painter's canvas."""
+    canvas = panel.locator(".lama-painter canvas")
     canvas.wait_for()
-    assert canvas.count() == 1
     return canvas
 
 
 @pytest.fixture
-def empty(start_here, canvas):
-    """The painter with nothing painted on it, by its own button."""
-    press(start_here, "Clear")
+def empty(start_here, panel, canvas):
+    """The notebook, with nothing painted on the painter, by its own button."""
+    press(panel, "Clear")
     wait_until(start_here, lambda state: state["count"] == 0)
     return start_here
 
 
-def press(notebook, name):
-    notebook.page.locator(".lama-painter").get_by_role("button", name=name).click()
+def press(panel, name):
+    panel.get_by_role("button", name=name, exact=True).click()
 
 
 def wait_until(notebook, condition):
@@ -102,24 +110,24 @@ def test_a_stroke_arrives_where_it_was_drawn(empty, canvas):
     assert painted(canvas) == [state["count"], f"hole {share:.1f} %"]
 
 
-def test_eraser_undo_and_clear(empty, canvas):
+def test_eraser_undo_and_clear(empty, panel, canvas):
     drag(empty, canvas, (0.2, 0.3), (0.8, 0.3))
     full = wait_until(empty, lambda state: state["count"])["count"]
-    press(empty, "Eraser")
+    press(panel, "Eraser")
     drag(empty, canvas, (0.2, 0.3), (0.5, 0.3))
     half = wait_until(empty, lambda state: state["count"] != full)["count"]
-    press(empty, "Eraser")
+    press(panel, "Eraser")
     assert 0.3 * full < half < 0.7 * full
     assert painted(canvas)[0] == half
-    press(empty, "Undo")
+    press(panel, "Undo")
     wait_until(empty, lambda state: state["count"] == full)
     assert painted(canvas)[0] == full
-    press(empty, "Undo")
+    press(panel, "Undo")
     wait_until(empty, lambda state: state["count"] == 0)
 
 
-def test_a_finger_paints_and_the_slider_sets_the_brush(empty, canvas):
-    slider = empty.page.locator(".lama-painter input[type=range]")
+def test_a_finger_paints_and_the_slider_sets_the_brush(empty, panel, canvas):
+    slider = panel.locator(".lama-painter input[type=range]")
     slider.fill("40")
     wait_until(empty, lambda state: state["brush"] == 40)
     box = canvas.bounding_box()
@@ -134,7 +142,9 @@ def test_a_mask_set_in_python_is_shown_and_can_be_painted_on(empty, canvas):
         "panel.mask = mask; print(1)"
     )
     empty.page.wait_for_function(
-        "document.querySelector('.lama-painter output').textContent !== 'hole 0.0 %'"
+        """(canvas) => canvas.closest('.lama-painter').querySelector('output').textContent
+             !== 'hole 0.0 %'""",
+        arg=canvas.element_handle(),
     )
     assert painted(canvas)[0] == 20 * 40
     drag(empty, canvas, (0.6, 0.8), (0.8, 0.8))
@@ -142,12 +152,12 @@ def test_a_mask_set_in_python_is_shown_and_can_be_painted_on(empty, canvas):
     assert state["count"] > 20 * 40 and state["box"][0] == 10 and state["box"][2] == 20
 
 
-def test_the_button_fills_the_hole_and_nothing_else(empty, canvas, tmp_path):
-    result = empty.page.locator("img.lama-result, .lama-result img").first
+def test_the_button_fills_the_hole_and_nothing_else(empty, panel, canvas, tmp_path):
+    result = panel.locator("img.lama-result")
     before = result.get_attribute("src")
     drag(empty, canvas, (0.35, 0.4), (0.65, 0.6))
     state = wait_until(empty, lambda state: state["count"])
-    empty.page.get_by_role("button", name="Inpaint", exact=True).click()
+    press(panel, "Inpaint")
     empty.page.wait_for_function(
         """([image, before]) => image.src !== before && image.complete""",
         arg=[result.element_handle(), before],
@@ -155,10 +165,9 @@ def test_the_button_fills_the_hole_and_nothing_else(empty, canvas, tmp_path):
     assert wait_until(empty, lambda state: state["done"])["count"] == state["count"]
 
     changed = result.evaluate(
-        """async (image) => {
+        """async (image, hole) => {
           await image.decode();
-          const painter = document.querySelector('.lama-painter');
-          const photo = painter.querySelector('img'), hole = painter.querySelector('canvas');
+          const photo = hole.closest('.lama-painter').querySelector('img');
           const { width, height } = hole;
           const read = (source) => {
             const canvas = new OffscreenCanvas(width, height), pen = canvas.getContext('2d');
@@ -173,7 +182,8 @@ def test_the_button_fills_the_hole_and_nothing_else(empty, canvas, tmp_path):
             if (differs) count[m[i + 3] > 0 ? 'inside' : 'outside']++;
           }
           return { ...count, size: [image.naturalHeight, image.naturalWidth] };
-        }"""
+        }""",
+        canvas.element_handle(),
     )
     empty.page.screenshot(path=tmp_path / "painter.png")
     print(f"screenshot: {tmp_path / 'painter.png'}")

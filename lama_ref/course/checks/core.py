@@ -53,7 +53,9 @@ def compare(got, expected, what: str, tolerance: float = 1e-5) -> None:
     """Type, shape and values against the expected array or tensor; the message names ``what``."""
     expect(got is not None, f"{what}: your function returned None; is there a return statement?")
     got_array, expected_array = (
-        v.detach().cpu().numpy() if isinstance(v, torch.Tensor) else np.asarray(v)
+        v.detach().cpu().resolve_conj().resolve_neg().numpy()
+        if isinstance(v, torch.Tensor)
+        else np.asarray(v)
         for v in (got, expected)
     )
     expect(

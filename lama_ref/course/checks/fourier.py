@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import ffc
-from . import core
-from .core import exercise, expect
+from .core import compare, exercise, expect
 
 __all__ = [
     "spectral_channels",
@@ -21,13 +20,6 @@ __all__ = [
 ]
 
 _SIZES = ((1, 1, 4, 6), (3, 2, 7, 9), (1, 3, 8, 8), (2, 1, 5, 4), (1, 2, 1, 5))
-
-
-def compare(got, expected, what: str, tolerance: float = 1e-5) -> None:
-    """``core.compare``, also for tensors whose conjugation or sign torch left for later."""
-    if isinstance(got, Tensor):
-        got = got.resolve_conj().resolve_neg()
-    core.compare(got, expected.resolve_conj().resolve_neg(), what, tolerance)
 
 
 def _random(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:

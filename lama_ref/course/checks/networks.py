@@ -128,8 +128,9 @@ def multi_dilated(answer: Callable[..., Tensor]) -> None:
     for shape, c_out, dilations in cases:
         torch.manual_seed(shape[-1])
         layer = MultiDilatedConv(shape[1], c_out, dilations)
-        weights = [conv.weight.detach() for conv in layer.convs]
-        biases = [conv.bias.detach() for conv in layer.convs if conv.bias is not None]
+        convs = [conv for conv in layer.convs if isinstance(conv, nn.Conv2d)]
+        weights = [conv.weight.detach() for conv in convs]
+        biases = [conv.bias.detach() for conv in convs if conv.bias is not None]
         impulse = torch.zeros(shape)
         impulse[..., shape[2] // 2, shape[3] // 2] = 1
         inputs = {
@@ -206,11 +207,7 @@ def effective_radius(answer: Callable[..., int]) -> None:
 @exercise("2.5")
 def branch_in_generator(answer: Callable[..., nn.Module]) -> None:
     """The contract of a global branch, alone and in a generator; prints reach and parameters."""
-    for c_in, c_out, stride, size in (
-        (6, 6, 1, (8, 8)),
-        (6, 10, 1, (7, 9)),
-        (8, 16, 2, (6, 8)),
-    ):
+    for c_in, c_out, stride, size in ((6, 6, 1, (8, 8)), (6, 10, 1, (7, 9)), (8, 16, 2, (6, 8))):
         torch.manual_seed(0)
         branch = answer(c_in, c_out, stride=stride, groups=1)
         expect(

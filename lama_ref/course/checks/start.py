@@ -32,8 +32,7 @@ def rectangle_mask(answer: Callable) -> None:
         if array.shape == size and (array.astype(bool) == ~expected).all():
             expect(False, f"{what}: inverted; the hole must be True and all else False")
         expect(
-            array.shape == size,
-            f"{what}: shape {array.shape}, expected {size}: height comes first",
+            array.shape == size, f"{what}: shape {array.shape}, expected {size}: height comes first"
         )
         expect(array.dtype == bool, f"{what}: dtype {array.dtype}, expected bool")
         rows, columns = np.nonzero(array != expected)
@@ -50,7 +49,7 @@ def _gray_masks() -> list[tuple[str, np.ndarray]]:
     hard = np.zeros((12, 17), np.uint8)
     hard[3:8, 5:11] = 255
     noisy = np.where(hard > 0, 255 - rng.integers(0, 9, hard.shape), rng.integers(0, 9, hard.shape))
-    soft = np.tile(np.uint8([0, 60, 127, 128, 200, 255, 255]), (5, 1))
+    soft = np.tile(np.array([0, 60, 127, 128, 200, 255, 255], np.uint8), (5, 1))
     return [
         ("a mask of 0 and 255", hard),
         ("a mask with the noise of JPEG", noisy.astype(np.uint8)),

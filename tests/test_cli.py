@@ -1,0 +1,162 @@
+"""The command line, end to end: what a user types, what is written, what it says and returns."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lama_ref import cli, runtime
+from lama_ref.data import weights
+
+RNG = np.random.default_rng(0)
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as exit:
+        cli.main([str(a) for a in arguments])
+    return exit.value.code
+
+
+@pytest.fixture
+def photo(tmp_path):
+    array = RNG.integers(0, 256, (40, 50, 3), np.uint8)
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:20, 10:30] = 255
+    Image.fromarray(array).save(tmp_path / "photo.png")
+    Image.fromarray(mask).save(tmp_path / "hole.png")
+    return tmp_path, array, mask > 0
+
+
+def test_one_photograph(photo, capsys):
+    folder, array, hole = photo
+    assert run("inpaint", folder / "photo.png", folder / "hole.png", "-o", folder / "out.png") == 0
+    result = np.array(Image.open(folder / "out.png"))
+    np.testing.assert_array_equal(result[~hole], array[~hole])
+    assert (result[hole] != array[hole]).any()
+    assert "wrote 1 of 1" in capsys.readouterr().out
+
+
+def test_dilation(photo):
+    folder, array, hole = photo
+    arguments = ("inpaint", folder / "photo.png", folder / "hole.png", "-o", folder / "out.png")
+    assert run(*arguments, "--dilate", "3") == 0
+    changed = (np.array(Image.open(folder / "out.png")) != array).any(-1)
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (7, 22, 7, 32)
+
+
+def test_a_folder_with_one_bad_file(photo, capsys):
+    folder, array, hole = photo
+    for name in ("a", "sub/b", "c"):
+        for kind, image in (("in", array), ("masks", hole * np.uint8(255))):
+            path = folder / kind / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    (folder / "in" / "c.png").write_bytes((folder / "in" / "c.png").read_bytes()[:60])
+    assert run("inpaint", folder / "in", folder / "masks", "-o", folder / "out") == 1
+    written = sorted(str(p.relative_to(folder / "out")) for p in (folder / "out").rglob("*.*"))
+    assert [name.replace("\\", "/") for name in written] == ["a.png", "sub/b.png"]
+    captured = capsys.readouterr()
+    assert "c.png" in captured.err and "wrote 2 of 3" in captured.out
+
+
+def test_masks_beside_their_photographs(photo):
+    folder, array, hole = photo
+    (folder / "both").mkdir()
+    Image.fromarray(array).save(folder / "both" / "x.png")
+    Image.fromarray(hole).save(folder / "both" / "x_mask.png")
+    assert run("inpaint", folder / "both", folder / "both", "-o", folder / "out") == 0
+    assert [p.name for p in (folder / "out").iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"photo": "absent.png"}, "absent.png"),
+        ({"mask": "wrong_size.png"}, "resize a mask"),
+        ({"out": "out.xyz"}, "must end in .png"),
+        ({"photo": "broken.png"}, "cannot read"),
+        ({"weights": "no-such-weights"}, "mini-fourier"),
+    ],
+)
+def test_errors_name_the_cause_and_leave_nothing(photo, capsys, change, message):
+    folder, array, _ = photo
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "wrong_size.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG no picture")
+    before = {p.name for p in folder.iterdir()}
+    names = {"photo": "photo.png", "mask": "hole.png", "out": "out.png"} | change
+    chosen = ("--weights", change["weights"]) if "weights" in change else ()
+    code = run("inpaint", folder / names["photo"], folder / names["mask"],
+               "-o", folder / names["out"], *chosen)  # fmt: skip
+    error = capsys.readouterr().err
+    assert code == 1 and message in error and "Traceback" not in error
+    assert {p.name for p in folder.iterdir()} == before
+
+
+def test_a_failing_write_leaves_the_old_file(photo, monkeypatch):
+    folder, *_ = photo
+    (folder / "out.png").write_bytes(b"old")
+
+    def save(self, path, *a, **k):
+        open(path, "wb").write(b"half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    before = {p.name for p in folder.iterdir()}
+    assert run("inpaint", folder / "photo.png", folder / "hole.png", "-o", folder / "out.png") == 1
+    assert (folder / "out.png").read_bytes() == b"old"
+    assert {p.name for p in folder.iterdir()} == before
+
+
+def test_unknown_command_exits_with_2(capsys):
+    assert run("impaint") == 2
+
+
+def test_demo_and_module_entry_point(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "lama_ref", "demo", "--size", "64", "-o", str(tmp_path / "d.png")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    picture = Image.open(tmp_path / "d.png")
+    assert picture.mode == "RGB" and min(picture.size) > 200
+    assert "hole L1" in done.stdout and not done.stderr
+
+
+def test_evaluate_writes_what_it_prints(tmp_path, capsys):
+    assert run("evaluate", "--n", "4", "--size", "32", "-o", tmp_path / "r.json") == 0
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["n"] == 4 and set(result["hole_l1"]) >= {"mini-fourier", "telea"}
+    assert f"{result['hole_l1']['telea']:.4f}" in capsys.readouterr().out
+
+
+def test_train_a_few_steps(tmp_path, capsys):
+    code = run("train", tmp_path / "run", "--steps", "2", "--settle", "1", "--save-every", "1",
+               "--stages", "0", "32", "2")  # fmt: skip
+    assert code == 0
+    generator = weights.load_generator(tmp_path / "run" / "weights.safetensors")
+    assert generator.config.width == 32
+
+
+def test_doctor_passes_here_and_fails_with_a_remedy(capsys, monkeypatch):
+    assert run("doctor") == 0
+    out = capsys.readouterr().out
+    assert "FFT on cpu" in out and "FAIL" not in out
+    monkeypatch.setattr(runtime, "fft_error", lambda name: 0.5)
+    assert run("doctor") == 1
+    assert "FAIL" in (out := capsys.readouterr().out) and "use device='cpu'" in out
+
+
+def test_doctor_notices_damaged_weights(tmp_path, monkeypatch):
+    source = weights.shipped()["mini-fourier"]
+    for suffix in (".safetensors", ".json"):
+        (tmp_path / f"x{suffix}").write_bytes(source.with_suffix(suffix).read_bytes())
+    monkeypatch.setattr(weights, "weights_folder", lambda: tmp_path)
+    assert weights.verify("x") == ""
+    data = bytearray((tmp_path / "x.safetensors").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "x.safetensors").write_bytes(data)
+    assert "checksum" in weights.verify("x")

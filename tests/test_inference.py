@@ -1,0 +1,239 @@
+"""Inpainter: formats in and out, known pixels, sizes, bad input."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lama_ref
+from lama_ref.data import weights
+from lama_ref.inference import pad_to
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def inpaint():
+    torch.manual_seed(0)
+    return lama_ref.Inpainter(lama_ref.build_generator("mini-fourier", width=4, blocks=1))
+
+
+class Echo(torch.nn.Module):
+    """Returns the mask as a picture, and remembers what it was given."""
+
+    def forward(self, x):
+        self.seen = x
+        return x[:, 3:].expand(-1, 3, -1, -1)
+
+
+def hole_of(size):
+    mask = np.zeros(size, bool)
+    mask[size[0] // 3 : size[0] // 3 + max(1, size[0] // 2), size[1] // 4 :] = True
+    mask[0, 0] = min(size) == 1
+    return mask
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2), (16, 16), (17, 31), (64, 8), (3, 200)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_arrays_of_any_size_and_type(inpaint, size, dtype):
+    image = RNG.random((*size, 3))
+    image = (
+        image.astype(dtype)
+        if dtype().dtype.kind == "f"
+        else (image * np.iinfo(dtype).max).astype(dtype)
+    )
+    mask = hole_of(size)
+    with np.errstate(all="raise"):
+        result = inpaint(image, mask) if mask.mean() <= 0.95 else None
+    if result is None:
+        with pytest.warns(UserWarning, match="inverted"):
+            result = inpaint(image, mask)
+    assert result.shape == image.shape and result.dtype == image.dtype
+    np.testing.assert_array_equal(result[~mask], image[~mask])
+    assert (result[mask] != image[mask]).any()
+
+
+@pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
+def test_grey_and_alpha_arrays(inpaint, channels):
+    shape = (20, 24) if channels is None else (20, 24, channels)
+    image = RNG.integers(0, 256, shape, np.uint8)
+    mask = hole_of((20, 24))
+    result = inpaint(image, mask)
+    assert result.shape == shape
+    np.testing.assert_array_equal(result[~mask], image[~mask])
+    if channels in (2, 4):
+        assert (result[mask][:, -1] == 255).all()  # filled pixels are opaque
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_tensors(inpaint, dtype, batch):
+    shape = (3, 20, 25) if batch is None else (batch, 3, 20, 25)
+    image = torch.rand(shape)
+    image = (image * 255).to(dtype) if dtype == torch.uint8 else image.to(dtype)
+    mask = torch.from_numpy(hole_of((20, 25)))
+    result = inpaint(image, mask)
+    assert result.shape == image.shape and result.dtype == dtype
+    assert torch.equal(result[..., ~mask], image[..., ~mask])
+    assert not torch.equal(result, image)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
+)
+def test_pil_modes(inpaint, mode):
+    rgb = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
+    if mode == "F":
+        image = Image.fromarray(RNG.random((20, 30), np.float32))
+    elif mode in ("I", "I;16"):
+        image = Image.fromarray(RNG.integers(0, 65536, (20, 30)).astype(np.uint16)).convert(mode)
+    elif mode == "PA":
+        image = rgb.convert("P").convert("PA")
+    else:
+        image = rgb.convert(mode)
+    mask = hole_of((20, 30))
+    result = inpaint(image, Image.fromarray(mask))
+    assert isinstance(result, Image.Image) and result.size == image.size
+    same = mode if mode not in ("P", "PA", "HSV") else {"PA": "RGBA"}.get(mode, "RGB")
+    assert result.mode == same
+    before, after = np.array(image.convert(result.mode)), np.array(result)
+    np.testing.assert_array_equal(after[~mask], before[~mask])
+
+
+def test_exif_orientation_is_applied(inpaint, tmp_path):
+    image = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees
+    image.save(tmp_path / "turned.png", exif=exif)
+    turned = Image.open(tmp_path / "turned.png")
+    mask = hole_of((30, 20))  # as the picture is seen
+    result = inpaint(turned, mask)
+    assert result.size == (20, 30)
+    upright = np.rot90(np.array(image), -1)
+    np.testing.assert_array_equal(np.array(result)[~mask], upright[~mask])
+
+
+def test_lists_of_different_sizes_and_batches(inpaint):
+    images = [RNG.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((16, 20), (31, 9))]
+    holes = [hole_of(image.shape[:2]) for image in images]
+    results = inpaint(images, holes)
+    for image, hole, result in zip(images, holes, results):
+        np.testing.assert_array_equal(result, inpaint(image, hole))
+    batch = RNG.random((11, 16, 16, 3)).astype(np.float32)  # more than batch_size
+    holes = RNG.random((11, 16, 16)) < 0.4
+    together = inpaint(batch, holes)
+    alone = np.stack([inpaint(image, hole) for image, hole in zip(batch, holes)])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_the_network_sees_nothing_of_the_hole():
+    """Hole pixels are zero and the mask is appended last, whatever hides there, NaN included."""
+    echo = Echo()
+    image = np.full((16, 16, 3), 0.5, np.float32)
+    mask = hole_of((16, 16))
+    image[mask] = np.nan
+    result = lama_ref.Inpainter(echo)(image, mask)
+    assert (echo.seen[0, :3].numpy()[:, mask] == 0).all()
+    np.testing.assert_array_equal(echo.seen[0, 3].numpy(), mask)
+    assert (result[mask] == 1).all() and (result[~mask] == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "form", ["bool", "uint8", "uint8 of 0 and 1", "float", "HW1", "1HW", "PIL"]
+)
+def test_all_forms_of_a_mask_mean_the_same(form):
+    mask = hole_of((16, 24))
+    forms = {
+        "bool": mask,
+        "uint8": mask * np.uint8(255),
+        "uint8 of 0 and 1": mask.astype(np.uint8),
+        "float": mask.astype(np.float64),
+        "HW1": mask[..., None],
+        "1HW": torch.from_numpy(mask)[None],
+        "PIL": Image.fromarray(mask * np.uint8(255)).convert("RGB"),
+    }
+    result = lama_ref.Inpainter(Echo())(np.zeros((16, 24, 3)), forms[form])
+    np.testing.assert_array_equal(result[..., 0], mask)
+
+
+def test_training_mode_of_a_module_is_restored():
+    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).train()
+    before = {k: v.clone() for k, v in generator.state_dict().items()}
+    lama_ref.Inpainter(generator)(np.zeros((16, 16, 3), np.uint8), hole_of((16, 16)))
+    assert generator.training
+    assert all(torch.equal(v, before[k]) for k, v in generator.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "error", "message"),
+    [
+        (np.zeros((8, 8, 3)), np.zeros((8, 9)), ValueError, r"\(8, 9\)"),
+        (np.zeros((3, 8, 8)), np.zeros((8, 8)), ValueError, "channels come last"),
+        (np.full((8, 8, 3), 200.0), np.zeros((8, 8)), ValueError, "divide 8-bit values by 255"),
+        (np.full((8, 8, 3), np.nan), np.zeros((8, 8)), ValueError, "NaN"),
+        (np.zeros((8, 8, 3)), np.full((8, 8), np.nan), ValueError, "NaN"),
+        (np.zeros((8, 8, 3)), np.full((8, 8), -1.0), ValueError, "1 = hole"),
+        (np.zeros((8, 8, 3), np.int64), np.zeros((8, 8)), TypeError, "int64"),
+        (torch.zeros(1, 8, 8), torch.zeros(8, 8), ValueError, r"\(3, H, W\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.int32), torch.zeros(8, 8), TypeError, "int32"),
+        ("photo.png", np.zeros((8, 8)), TypeError, "str"),
+        (np.zeros((8, 8, 3)), "mask.png", TypeError, "str"),
+        (np.zeros((0, 8, 3)), np.zeros((0, 8)), ValueError, "empty"),
+        (np.zeros((2, 8, 8, 3)), np.zeros((3, 8, 8)), ValueError, "3 masks for 2 images"),
+        ([np.zeros((8, 8, 3))], [], ValueError, "1 images but 0 masks"),
+    ],
+)
+def test_bad_input_is_named(inpaint, image, mask, error, message):
+    with pytest.raises(error, match=message):
+        inpaint(image, mask)
+
+
+def test_an_inverted_mask_is_noticed(inpaint):
+    with pytest.warns(UserWarning, match="inverted"):
+        inpaint(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), bool))
+
+
+def test_names_and_paths(tmp_path):
+    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).eval()
+    path = weights.save_generator(generator, tmp_path / "mine.safetensors")
+    image, mask = RNG.random((16, 16, 3)), hole_of((16, 16))
+    expected = lama_ref.Inpainter(generator)(image, mask)
+    np.testing.assert_array_equal(lama_ref.Inpainter(path)(image, mask), expected)
+    torch.save({"state_dict": {f"generator.{k}": v for k, v in generator.state_dict().items()}},
+               tmp_path / "theirs.ckpt")  # fmt: skip
+    np.testing.assert_array_equal(
+        lama_ref.Inpainter(tmp_path / "theirs.ckpt")(image, mask), expected
+    )
+    with pytest.raises(ValueError, match="mini-fourier"):
+        lama_ref.Inpainter("no-such-name")
+    with pytest.raises(ValueError, match="not shipped"):
+        lama_ref.Inpainter("big-lama")
+    with pytest.raises(FileNotFoundError, match="absent.ckpt"):
+        lama_ref.Inpainter(tmp_path / "absent.ckpt")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(ValueError, match="text.safetensors"):
+        lama_ref.Inpainter(tmp_path / "text.safetensors")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 17), (16, 16), (30, 2)])
+def test_padding_agrees_with_numpy(size):
+    x = torch.rand(1, 2, *size)
+    padded = pad_to(x, 8, 16).numpy()
+    assert all(side % 8 == 0 and side >= 16 for side in padded.shape[-2:])
+    expected = x.numpy()
+    for axis in (3, 2):
+        extra = padded.shape[axis] - size[axis - 2]
+        pad = [(0, 0)] * 4
+        pad[axis] = (0, extra)
+        expected = np.pad(expected, pad, mode="reflect" if extra < size[axis - 2] else "edge")
+    np.testing.assert_array_equal(padded, expected)
+
+
+def test_shipped_weights_beat_classical_fill_on_held_out_scenes():
+    """The claim of the model card, on fewer pictures than its command uses."""
+    from lama_ref.evaluation.compare import compare_with_classical
+
+    result = compare_with_classical("mini-fourier", None, "wide", 128, 64, 2_000_000)
+    for baseline in ("telea", "navier-stokes"):
+        mean, low, high = result["difference"][baseline]
+        assert low <= mean <= high < 0, result
