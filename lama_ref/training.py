@@ -157,7 +157,7 @@ def training_step(
     # 2. discriminator: tell hole patches of that prediction from real ones
     if d is not None and state.optimizer_d is not None:
         d.requires_grad_(True)
-        total_d, terms_d = loss.discriminator(image, mask, prediction.detach())
+        total_d, terms_d = loss.discriminator(image, mask, prediction)  # detaches it
         state.optimizer_d.zero_grad(set_to_none=True)
         total_d.backward()
         nn.utils.clip_grad_norm_(d.parameters(), clip)

@@ -174,7 +174,7 @@ def test_dtypes_views_and_shared_storages(zipped, tmp_path):
         "slice": base[5:11:2],
         "again": base,
         "expanded": torch.ones(1).expand(3, 4),
-        "empty": torch.empty(0, 3),
+        "empty": torch.empty(5, 0),
         "scalar": torch.tensor(3),
         "parameter": parameter,
         "odd": odd,
@@ -662,7 +662,7 @@ def configs():
             width=8,
             downsamplings=downsamplings,
         )
-    for ratio in (0.0, 0.25, 0.5, 1.0, 0.3, 0.9, 1 / 49):
+    for ratio in (0.0, 0.25, 0.5, 1.0, 0.3, 0.9, 0.03):
         yield GeneratorConfig(width=49, blocks=1, downsamplings=0, ratio=ratio)
         yield GeneratorConfig(width=10, blocks=2, downsamplings=2, ratio=ratio)
     for lfu, gated, position, squeeze in product((False, True), repeat=4):

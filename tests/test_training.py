@@ -117,6 +117,8 @@ def test_settling_makes_evaluation_equal_training_mode():
         while True:
             yield image, mask
 
+    for _ in range(3):  # statistics of other pictures, to be forgotten
+        inpaint_batch(generator, 3 + torch.rand(2, 3, 32, 32), mask[:2])
     training.settle_batchnorm(generator, same(), 3)
     assert not generator.training
     settled, _ = inpaint_batch(generator, image, mask)

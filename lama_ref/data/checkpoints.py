@@ -80,20 +80,21 @@ def _read(file: BinaryIO) -> dict[str, Tensor]:
 def _read_zip(file: BinaryIO) -> dict[str, Tensor]:
     """``torch.save`` since 1.6 and TorchScript: ROOT/data.pkl, and storages as ROOT/data/KEY."""
     with zipfile.ZipFile(file) as archive:
-        roots = {name.split("/")[0] for name in archive.namelist() if name.endswith("/data.pkl")}
-        if len(roots) != 1 or f"{(root := roots.pop())}/data.pkl" not in archive.namelist():
+        names = archive.namelist()
+        roots = [name.split("/")[0] for name in names if name.split("/")[1:] == ["data.pkl"]]
+        if len(roots) != 1:
             raise ValueError(
                 "it is a zip archive, but not PyTorch's: unpack it first and name a file in it "
                 "(of a released LaMa: models/best.ckpt)"
             )
 
         def read(name: str) -> bytes:
-            info = archive.getinfo(f"{root}/{name}")
+            info = archive.getinfo(f"{roots[0]}/{name}")
             if info.compress_type != zipfile.ZIP_STORED:  # would let a small file fill memory
                 raise ValueError(f"{info.filename} is compressed, which PyTorch never does")
             return archive.read(info)  # checks the CRC
 
-        if f"{root}/byteorder" in archive.namelist() and read("byteorder") != b"little":
+        if f"{roots[0]}/byteorder" in names and read("byteorder") != b"little":
             raise ValueError("it was written on a big-endian machine")
         tree = SafeUnpickler(io.BytesIO(read("data.pkl"))).load()
         return _tensors(tree, lambda storage: read(f"data/{storage.key}"), _length(file))
@@ -146,11 +147,9 @@ def _tensors(tree: Any, read: Callable[[Storage], bytes], file_length: int) -> d
             if left < 0:  # storages that overlap would let a small file fill memory
                 raise ValueError("its storages are larger than the file")
             data = bytearray(read(s))
-            if len(data) < _bytes(s):
-                raise ValueError(f"storage {s.key!r} has {len(data)} bytes, not {_bytes(s)}")
             if s.numel:
                 storages[s] = torch.frombuffer(data, dtype=s.dtype, count=s.numel)
-            else:  # frombuffer refuses an empty buffer
+            else:  # frombuffer refuses an empty buffer, and one that is too short
                 storages[s] = torch.empty(0, dtype=s.dtype)
         flat = storages[s] if t.dtype is None else storages[s].view(t.dtype)
         _check_view(name, t, flat.numel())

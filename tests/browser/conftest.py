@@ -71,6 +71,7 @@ def lab(browser, tmp_path_factory):
     quiet = {"fetchNews": "false", "checkForUpdates": False}
     (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
     environment = {
+        "OMP_NUM_THREADS": "1",  # leave a core to the browser
         **os.environ,  # with PYTHONPATH, from the conftest.py of the project
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),

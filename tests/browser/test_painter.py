@@ -95,7 +95,12 @@ def test_all_cells_ran(start_here):
     assert not failed
 
 
-def test_a_stroke_arrives_where_it_was_drawn(empty, canvas):
+@pytest.mark.parametrize("shown", [200, 384])
+def test_a_stroke_arrives_where_it_was_drawn_at_any_size_on_the_screen(empty, canvas, shown):
+    canvas.evaluate(
+        "(c, shown) => c.closest('.lama-painter').style.setProperty('--wide', `${shown}px`)", shown
+    )
+    assert canvas.bounding_box()["width"] == shown
     drag(empty, canvas, (0.3, 0.5), (0.7, 0.5))
     state = wait_until(empty, lambda state: state["count"])
     (height, width), radius = state["size"], state["brush"] / 2
