@@ -160,3 +160,17 @@ def test_doctor_notices_damaged_weights(tmp_path, monkeypatch):
     data[-1] ^= 1
     (tmp_path / "x.safetensors").write_bytes(data)
     assert "checksum" in weights.verify("x")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows locks a file that is open")
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    """Written under a temporary name and renamed, not over the old content."""
+    path = tmp_path / "x.json"
+    weights.write_json(path, "old")
+    with open(path) as reader:
+        weights.write_json(path, "new")
+        assert json.loads(reader.read()) == "old"
+    assert json.loads(path.read_text()) == "new" and len(list(tmp_path.iterdir())) == 1
+    with pytest.raises(TypeError):
+        weights.write_json(path, object())
+    assert json.loads(path.read_text()) == "new" and len(list(tmp_path.iterdir())) == 1

@@ -614,7 +614,7 @@ def test_any_prefix_is_found(prefix):
         **{f"{other}loss_resnet_pl.impl.conv1.weight": torch.ones(64, 3, 3, 3)},
         **{f"{prefix}{key}": value for key, value in generator.state_dict().items()},
         **{f"{other}discriminator.{k}": v for k, v in discriminator.state_dict().items()},
-        **{f"{other}val_evaluator.net.model.1.weight": torch.ones(64, 3, 7, 7)},
+        **{f"{other}a.model.1.weight": torch.ones(64, 3, 7, 7)},
     }
     x = input_with_scattered_holes(1, 1, 32, 32)
     assert torch.equal(official.load_generator(state)(x), generator(x))
