@@ -76,47 +76,66 @@ def _jobs(photo: Path, mask: Path, output: Path) -> Iterator[tuple[Path, Path, P
         return
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file, but {photo} a folder: give an output folder")
-    holes = {}
+    holes: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    same = mask.resolve() == photo.resolve()
     if mask.is_dir():
         holes = {path.relative_to(mask).with_suffix(""): path for path in list_images(mask)}
     for source in list_images(photo):
         name = source.relative_to(photo).with_suffix("")
-        if mask.resolve() == photo.resolve() and name.stem.endswith("_mask"):
+        if same and name.name.endswith("_mask"):
             continue
         hole = mask
         if mask.is_dir():
             named = name.with_name(name.name + "_mask")
-            hole = holes.get(named) or (holes.get(name) if mask != photo else None)
+            hole = holes.get(named) or (None if same else holes.get(name))
             if hole is None:
                 raise FileNotFoundError(
                     f"no mask for {source}: expected {mask / named}.png or {mask / name}.png"
                 )
-        yield source, hole, output / name.with_suffix(".png")
+        target = output / name.with_name(name.name + ".png")
+        if target in taken:
+            raise ValueError(f"{taken[target]} and {source} would both become {target}: rename one")
+        taken[target] = source
+        yield source, hole, target
 
 
 def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:
-    import torch
-    from PIL import Image
+    from PIL import ImageOps
 
     from . import masks
-    from .data.weights import atomic
+    from .inference import read_mask
 
-    if target.suffix.lower() not in Image.registered_extensions():
+    _check_picture_name(target)
+    with _opened(source) as picture, _opened(mask) as hole:
+        if dilate:
+            size = ImageOps.exif_transpose(hole).size[::-1]
+            hole = masks.dilate(read_mask(hole, size, 1), dilate)
+        result = inpainter(picture, hole)
+    if result.mode[0] in "IF" and target.suffix.lower() not in (".png", ".tif", ".tiff"):
+        raise ValueError(
+            f"{target.suffix} cannot hold a picture of mode {result.mode}: write a .png or .tif"
+        )
+    if target.suffix.lower() in (".jpg", ".jpeg") and result.mode not in ("L", "RGB", "CMYK"):
+        result = result.convert("RGB")
+    _save(result, target)
+
+
+def _check_picture_name(target: Path) -> None:
+    from PIL import Image
+
+    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
         raise ValueError(
             f"cannot write {target}: its name must end in .png or another picture type"
         )
-    with _opened(source) as picture, _opened(mask) as hole:
-        if dilate:
-            import numpy as np
 
-            white = np.array(hole.convert("L")) > 127
-            hole = masks.dilate(torch.from_numpy(white)[None, None], dilate)[0, 0]
-        result = inpainter(picture, hole)
+
+def _save(picture, target: Path) -> None:
+    from .data.weights import atomic
+
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.suffix.lower() in (".jpg", ".jpeg") and result.mode not in ("L", "RGB", "CMYK"):
-        result = result.convert("RGB")
     with atomic(target, suffix=target.suffix) as temporary:
-        result.save(temporary)
+        picture.save(temporary, icc_profile=picture.info.get("icc_profile"))
 
 
 def _opened(path: Path):
@@ -145,13 +164,11 @@ def demo(
         size: Height of the pictures in pixels.
     """
     from .course.demo import demo_picture
-    from .data.weights import atomic
     from .inference import Inpainter
 
+    _check_picture_name(output)
     picture, lines = demo_picture(Inpainter(weights), size)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(output, suffix=output.suffix) as temporary:
-        picture.save(temporary)
+    _save(picture, output)
     print("\n".join(lines))
     print(f"wrote {output}: the photograph with its holes, the result, the original")
     return 0
@@ -195,6 +212,8 @@ def evaluate(
     from .data.weights import write_json
     from .evaluation.compare import compare_with_classical, table
 
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
     result = compare_with_classical(weights, photos, masks, size, n, seed)
     print(table(result))
     if output is not None:
@@ -234,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}"
     return str(error)
 

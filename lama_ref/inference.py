@@ -61,8 +61,8 @@ class Inpainter:
         """Fill the hole; the result has the type, the size and the known pixels of ``image``.
 
         Args:
-            image: PIL image of any mode; numpy array (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or
-                (B, H, W, C), uint8, uint16 or float in [0, 1]; tensor (3, H, W) or
+            image: PIL image of any mode; numpy array (H, W), (H, W, C) or (B, H, W, C) with C = 1
+                to 4 (grey, alpha, RGB), uint8, uint16, bool or float in [0, 1]; tensor (3, H, W) or
                 (B, 3, H, W), uint8 or float in [0, 1]; or a list of any of these, of any sizes.
             mask: 1, 255, True or white in the hole. PIL image, numpy array or tensor with the
                 image's height and width; with or without batch and channel axes. A list for a
@@ -71,7 +71,7 @@ class Inpainter:
         Returns:
             What ``image`` was. Two things change: a PIL image with an EXIF orientation comes
             back upright, and one in a mode without free choice of colours (such as a palette)
-            comes back as RGB or RGBA. Filled pixels are opaque where there is an alpha channel.
+            comes back as RGB or RGBA. A colour profile is kept; what is filled is opaque.
 
         Raises:
             TypeError: a type that is not listed here.
@@ -81,6 +81,8 @@ class Inpainter:
             UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
         """
         if isinstance(image, (list, tuple)):
+            if getattr(mask, "ndim", 2) > 2 and len(mask) == len(image):
+                mask = list(mask)
             if not isinstance(mask, (list, tuple)):
                 mask = [mask] * len(image)
             if len(mask) != len(image):
@@ -108,24 +110,22 @@ class Inpainter:
             )
         if not (image.is_floating_point() or image.dtype == torch.uint8):
             raise TypeError(f"an image tensor must be float or uint8, not {image.dtype}")
-        known = image.reshape(-1, *image.shape[-3:])
+        known = image if image.ndim == 4 else image[None]
         white = 255 if image.dtype == torch.uint8 else 1
         fill, hole = self._fill(known.detach().cpu().float() / white, mask)
         own = (fill * 255).round() if white == 255 else fill
         result = torch.where(hole.to(known.device), own.to(known), known)
         return result.reshape(image.shape)
 
-    def _array(self, image: np.ndarray, mask: Any) -> np.ndarray:
+    def _array(self, image: np.ndarray, mask: Any, white: float | None = None) -> np.ndarray:
         known = _with_axes(image)  # (B, H, W, C)
-        white = _white(known)
+        white = white or _white(known)
         colours = known[..., :3] if known.shape[-1] >= 3 else known[..., :1].repeat(3, -1)
         rgb = torch.from_numpy((colours / np.float32(white)).astype(np.float32))
         fill, hole = self._fill(rgb.movedim(-1, 1), mask)
         own = fill.movedim(1, -1).numpy()  # (B, H, W, 3)
-        if known.shape[-1] < 3:
-            own = own @ np.array(
-                [[0.299], [0.587], [0.114]], np.float32
-            )  # luma of BT.601, as in PIL
+        if known.shape[-1] < 3:  # luma of BT.601, as in PIL
+            own = own @ np.array([[0.299], [0.587], [0.114]], np.float32)
         if known.shape[-1] in (2, 4):  # what is filled is opaque
             own = np.concatenate([own, np.ones_like(own[..., :1])], -1)
         own = own * np.float32(white)
@@ -137,21 +137,28 @@ class Inpainter:
         from PIL import Image, ImageOps
 
         image = ImageOps.exif_transpose(image)
-        if image.mode not in _ARRAY_MODES + _CONVERTED_MODES:
-            transparent = image.mode in ("PA", "La", "RGBa") or "transparency" in image.info
-            image = image.convert("RGBA" if transparent else "RGB")
+        profile = image.info.get("icc_profile")
+        if image.mode.startswith("I;16"):  # in whatever byte order
+            image = Image.fromarray(np.asarray(image).astype(np.uint16))
+        if image.mode not in _ARRAY_MODES + _CONVERTED_MODES or "transparency" in image.info:
+            image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+        known = np.array(image)
         if image.mode in _CONVERTED_MODES:
-            filled = Image.fromarray(self._array(np.array(image.convert("RGB")), mask))
-            hole = _read_mask(mask, (image.height, image.width), 1)[0, 0, :, :, None].numpy() > 0.5
-            own, known = np.array(filled.convert(image.mode)), np.array(image)
-            return Image.fromarray(np.where(hole, own, known), image.mode)
-        return Image.fromarray(self._array(np.array(image), mask))
+            rgb = Image.fromarray(self._array(np.array(image.convert("RGB")), mask))
+            hole = read_mask(mask, known.shape[:2], 1)[0, 0, :, :, None].numpy() > 0.5
+            array = np.where(hole, np.array(rgb.convert(image.mode)), known)
+            result = Image.fromarray(array, image.mode)
+        else:
+            result = Image.fromarray(self._array(known, mask, 65535 if image.mode == "I" else None))
+        if profile:
+            result.info["icc_profile"] = profile
+        return result
 
     def _fill(self, rgb: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
         """Check values and mask, predict: (fill (B, 3, H, W), hole (B, 1, H, W) bool)."""
         if 0 in rgb.shape:
             raise ValueError(f"the image is empty: its shape is {tuple(rgb.shape)}")
-        hole = _read_mask(mask, (rgb.shape[-2], rgb.shape[-1]), len(rgb)) > 0.5
+        hole = read_mask(mask, (rgb.shape[-2], rgb.shape[-1]), len(rgb)) > 0.5
         known = rgb[(~hole).expand_as(rgb)]
         if torch.isnan(known).any():
             raise ValueError(f"{int(torch.isnan(known).sum())} known values of the image are NaN")
@@ -176,12 +183,13 @@ class Inpainter:
         x = torch.cat([torch.where(hole, 0.0, image.float()), hole.float()], 1)  # (B, 4, H, W)
         height, width = x.shape[-2:]
         x = pad_to(x, self.multiple, self.smallest).to(self.device)
-        training = self.generator.training
+        modes = {module: module.training for module in self.generator.modules()}
         self.generator.eval()
         try:
             y = self.generator(x)
         finally:
-            self.generator.train(training)
+            for module, mode in modes.items():  # some may be frozen within a training network
+                module.training = mode
         return y[..., :height, :width].float().clamp(0, 1).cpu()
 
 
@@ -238,7 +246,7 @@ def _white(array: np.ndarray) -> float:
     """The value that white has in an image array of this type."""
     if array.dtype.kind == "f":
         return 1
-    whites = {"bool": 1, "uint8": 255, "uint16": 65535, "int32": 65535}  # int32: PIL's mode I
+    whites = {"bool": 1, "uint8": 255, "uint16": 65535}
     if array.dtype.name not in whites:
         raise TypeError(
             f"an image array must be uint8, uint16 or float in [0, 1], not {array.dtype}"
@@ -246,34 +254,42 @@ def _white(array: np.ndarray) -> float:
     return whites[array.dtype.name]
 
 
-def _read_mask(mask: Any, size: tuple[int, int], n: int) -> Tensor:
-    """A mask of any kind as (n, 1, H, W) float32 of zeros and ones, checked."""
-    if not isinstance(mask, Tensor):
-        if not isinstance(mask, np.ndarray):
-            from PIL import Image, ImageOps
+def read_mask(mask: Any, size: tuple[int, int], n: int) -> Tensor:
+    """A mask of any kind as (n, 1, H, W) float32 of zeros and ones, checked.
 
-            if not isinstance(mask, Image.Image):
-                raise TypeError(
-                    "a mask must be a PIL image, a numpy array or a tensor, "
-                    f"not {type(mask).__name__}"
-                )
-            mask = ImageOps.exif_transpose(mask)
-            mask = np.array(mask if mask.mode in ("1", "I;16") else mask.convert("L"))
-            mask = mask.astype(np.float32) / _white(mask)
-        mask = torch.from_numpy(np.array(mask, copy=True)) if mask.dtype != np.uint16 else None
-        if mask is None:
-            raise TypeError("a mask array must be bool, uint8 or float, not uint16")
-    mask = mask.detach().cpu()
+    Whole numbers up to 1, 255 or 65535 (the least that fits the largest value) are scaled by it.
+    """
+    if not isinstance(mask, (Tensor, np.ndarray)):
+        from PIL import Image, ImageOps
+
+        if not isinstance(mask, Image.Image):
+            raise TypeError(
+                f"a mask must be a PIL image, a numpy array or a tensor, not {type(mask).__name__}"
+            )
+        mask = ImageOps.exif_transpose(mask)
+        grey = mask.mode in ("1", "L") or mask.mode[0] in "IF"
+        mask = np.array(mask if grey else mask.convert("RGB").convert("L"))
+    if isinstance(mask, np.ndarray):
+        if mask.dtype.kind not in "buif":
+            raise TypeError(f"a mask must hold bools or numbers, not {mask.dtype}: use mask > 0")
+        whole = mask.dtype.kind in "ui"
+        mask = torch.from_numpy(mask.astype(bool if mask.dtype == bool else np.float32))
+    else:
+        whole = not mask.is_floating_point() and mask.dtype != torch.bool
+        mask = mask.detach().cpu()
     shape = tuple(mask.shape)
     if mask.ndim > 2 and shape[-1] == 1 and shape[-3:-1] == size:
         mask = mask[..., 0]
-    if mask.ndim > 4 or mask.ndim < 2 or mask.shape[-2:] != size:
+    if not 2 <= mask.ndim <= 4 or mask.shape[-2:] != size:
         raise ValueError(
             f"the mask's shape is {shape} and the image has {size} pixels (height, width): "
             "they must agree; resize a mask with nearest-neighbour sampling"
         )
-    if mask.dtype == torch.uint8 and mask.max() > 1:
-        mask = mask / 255
+    if mask.ndim == 4 and mask.shape[1] != 1:
+        raise ValueError(f"a mask has one channel, not {mask.shape[1]}: its shape is {shape}")
+    largest = float(mask.max()) if mask.numel() else 0.0
+    if whole and largest > 1:
+        mask = mask / (255 if largest <= 255 else 65535)
     mask = masks.validate(mask.reshape(-1, 1, *size))
     if len(mask) not in (1, n):
         raise ValueError(f"{len(mask)} masks for {n} images: give one for each, or one for all")

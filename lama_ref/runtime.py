@@ -107,8 +107,9 @@ def doctor() -> list[tuple[str, bool, str]]:
         try:
             lines.append((package, True, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:
-            remedy = "lama-ref" if not extra else f"'lama-ref[{extra}]'"
-            lines.append((package, False, f"not installed: pip install {remedy}"))
+            where = "." if not extra else f"'.[{extra}]'"
+            remedy = f"in the project's folder, make setup or pip install -e {where}"
+            lines.append((package, False, f"not installed: {remedy}"))
     devices = ["cpu"]
     devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     devices += ["mps"] if torch.backends.mps.is_available() else []
@@ -141,6 +142,6 @@ _PACKAGES = {
     "ipywidgets": "course",
     "anywidget": "course",
     "lpips": "course",
-    "nbval": "dev",
-    "pytest": "dev",
+    "torchvision": "course",
+    "nbval": "course",
 }

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from . import masks
 from .data import folders, scenes
 from .discriminator import build_discriminator
-from .generator import build_generator, inpaint_batch
+from .generator import build_generator, inpaint_batch, resolve_config
 from .losses import LaMaLoss, LossWeights, Terms
 
 
@@ -39,13 +39,13 @@ class TrainConfig:
             which a CPU affords many of, large ones later.
         steps: optimiser steps in all.
         lr, lr_discriminator: Adam step sizes.
-        warmup: steps over which the step size rises from 0.
+        warmup: steps over which the step size rises to its full value.
         decay_from: share of the run after which it falls, linearly to 0.
         clip: largest gradient norm of either network.
         weights: of the loss terms; without weight on what needs a discriminator there is none,
             and the perceptual term needs a network that this trainer does not have yet.
         discriminator_width: channels of the discriminator's first layer.
-        start: a weights or checkpoint file to begin with.
+        start: a weights file of the same generator, or a published checkpoint, to begin with.
         settle: batches at the end over which BatchNorm statistics are averaged anew.
         save_every: steps between checkpoints.
         seed: of everything random.
@@ -77,6 +77,16 @@ class TrainConfig:
                 f"training needs steps >= 1 and stages that start at 0, not steps={self.steps}, "
                 f"stages={self.stages}"
             )
+        for name in ("save_every", "warmup", "discriminator_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        multiple = resolve_config(self.generator).multiple
+        for _, size, n in self.stages:
+            if size < 1 or size % multiple or n < 1:
+                raise ValueError(
+                    f"stage ({size} px, batches of {n}): crops must be multiples of {multiple} px "
+                    f"for {self.generator}, batches at least 1"
+                )
         if not 0 <= self.scene_share <= 1:
             raise ValueError(f"scene_share must lie in [0, 1], not {self.scene_share}")
 
@@ -222,14 +232,22 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
     photos = folders.Photos(config.photos) if config.photos else None  # complains early
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
-    if checkpoint.exists():
-        state.load_state_dict(torch.load(checkpoint, weights_only=True))
-    elif config.start:
-        generator.load_state_dict(weight_files.load_state_dict(config.start))
+    try:
+        if checkpoint.exists():
+            state.load_state_dict(torch.load(checkpoint, weights_only=True))
+        elif config.start:
+            generator.load_state_dict(weight_files.load_generator(config.start).state_dict())
+    except Exception as error:
+        source = checkpoint if checkpoint.exists() else config.start
+        raise ValueError(
+            f"cannot continue from {source}: it is damaged, or of another configuration; "
+            f"use another folder or file ({error})"
+        ) from error
     weight_files.write_json(folder / "config.json", asdict(config))
 
     loss = LaMaLoss(discriminator, weights=config.weights)
     sums: dict[str, float] = {}
+    count = 0
     start, first = time.time(), state.step
     data = batches(config, photos, state.step)
     bar = tqdm(total=config.steps, initial=state.step, disable=not progress, unit="step")
@@ -243,20 +261,22 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
                     optimizer.param_groups[0]["lr"] = lr * config.speed(state.step)
             terms = training_step(state, loss, *next(data), config.clip)
             for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + float(value) / 20
-            bar.update()
-            if state.step % 20 == 0:
-                if not np.isfinite(sums["hole_l1"]):
+                sums[name] = sums.get(name, 0.0) + float(value)
+                if not np.isfinite(sums[name]):  # before it can reach a checkpoint
                     raise FloatingPointError(
-                        f"the loss is not a number at step {state.step}: "
-                        f"lower lr ({config.lr}) or continue from {checkpoint}"
+                        f"{name} is not a number at step {state.step}: lower lr ({config.lr}); "
+                        f"the last good state, if any, is {checkpoint}"
                     )
+            count += 1
+            bar.update()
+            if state.step % 20 == 0 or state.step == config.steps:
+                sums = {name: value / count for name, value in sums.items()}
                 bar.set_postfix(hole_l1=f"{sums['hole_l1']:.3f}")
                 line = {"step": state.step, "crop": config.stage(state.step - 1)[0]}
                 line |= {"seconds": round(time.time() - start, 1), "first_step": first}
                 log.write(json.dumps(line | {k: round(v, 5) for k, v in sums.items()}) + "\n")
                 log.flush()
-                sums = {}
+                sums, count = {}, 0
             if state.step % config.save_every == 0 or state.step == config.steps:
                 with weight_files.atomic(checkpoint) as temporary:
                     torch.save(state.state_dict(), temporary)

@@ -174,3 +174,47 @@ def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
     with pytest.raises(TypeError):
         weights.write_json(path, object())
     assert json.loads(path.read_text()) == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_names_with_dots_and_names_that_collide(photo, capsys):
+    folder, array, hole = photo
+    (folder / "p").mkdir()
+    for name in ("IMG.001", "IMG.002"):
+        Image.fromarray(array).save(folder / "p" / f"{name}.png")
+        Image.fromarray(hole).save(folder / "p" / f"{name}_mask.png")
+    assert run("inpaint", folder / "p", folder / "p", "-o", folder / "out") == 0
+    assert sorted(p.name for p in (folder / "out").iterdir()) == ["IMG.001.png", "IMG.002.png"]
+    Image.fromarray(array).save(folder / "p" / "IMG.001.jpg")
+    assert run("inpaint", folder / "p", folder / "hole.png", "-o", folder / "again") == 1
+    assert "rename one" in capsys.readouterr().err and not (folder / "again").exists()
+
+
+def test_sixteen_bits_need_a_format_that_holds_them(photo, capsys):
+    folder, *_ = photo
+    Image.fromarray(RNG.integers(0, 65536, (40, 50)).astype(np.uint16)).save(folder / "deep.png")
+    assert run("inpaint", folder / "deep.png", folder / "hole.png", "-o", folder / "o.jpg") == 1
+    assert "write a .png or .tif" in capsys.readouterr().err and not (folder / "o.jpg").exists()
+    assert run("inpaint", folder / "deep.png", folder / "hole.png", "-o", folder / "o.psd") == 1
+    assert "must end in .png" in capsys.readouterr().err
+
+
+def test_dilation_reads_the_mask_like_everything_else(photo):
+    folder, array, hole = photo
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(array).save(folder / "turned.png", exif=exif)
+    Image.fromarray(hole).save(folder / "turned_hole.png", exif=exif)
+    code = run("inpaint", folder / "turned.png", folder / "turned_hole.png",
+               "-o", folder / "out.png", "--dilate", "2")  # fmt: skip
+    assert code == 0 and Image.open(folder / "out.png").size == (40, 50)
+
+
+def test_bad_training_settings_and_runs_are_named(tmp_path, capsys):
+    assert run("train", tmp_path / "run", "--stages", "0", "33", "2") == 2
+    assert "multiples of 4" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK damaged")
+    assert run("train", tmp_path / "run", "--steps", "1", "--stages", "0", "32", "2") == 1
+    assert "cannot continue from" in capsys.readouterr().err
+    assert run("evaluate", "--n", "0") == 1
+    assert "n >= 2" in capsys.readouterr().err

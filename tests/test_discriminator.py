@@ -1,50 +1,133 @@
-"""The patch discriminator: sizes, features, what a patch sees."""
+"""The patch discriminator: sizes, layout, features."""
+
+from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-import lama_ref
-from lama_ref.discriminator import build_discriminator
-
-
-def test_published_size():
-    with torch.device("meta"):
-        d = lama_ref.build_discriminator()
-    assert sum(p.numel() for p in d.parameters()) == 6_962_369
-    assert len(d.state_dict()) == 32
+from lama_ref import build_discriminator
+from lama_ref.discriminator import Discriminator
 
 
-@pytest.mark.parametrize(("side", "patches"), [(64, 7), (256, 19), (512, 35)])
-def test_map_of_scores(side, patches):
-    with torch.device("meta"):
-        logits, features = build_discriminator()(torch.empty(2, 3, side, side))
-    assert logits.shape == (2, 1, patches, patches)
-    assert [f.shape[1] for f in features] == [64, 128, 256, 512, 512]
-    assert features[0].shape[-1] == side // 2 + 1
-
-
-def test_a_patch_sees_its_surroundings_alone():
+def ready(**options) -> Discriminator:
     torch.manual_seed(0)
-    d = build_discriminator(4).eval()
-    x = torch.rand(1, 3, 256, 256, requires_grad=True)
-    d(x)[0][0, 0, 9, 9].backward()
-    rows = x.grad.abs().sum((0, 1, 3)).nonzero().flatten()
-    # closed form of the receptive field: four 4x4 convolutions of stride 2, two of stride 1
-    field, stride = 1, 1
-    for s in (2, 2, 2, 2, 1, 1):
-        field, stride = field + 3 * stride, stride * s
-    assert rows[-1] - rows[0] + 1 == field == 142
+    d = Discriminator(**options).eval()
+    for module in d.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return d
 
 
-def test_gradient_reaches_everything():
-    d = build_discriminator(4, 2)
-    d(torch.rand(2, 3, 32, 32))[0].sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in d.named_parameters()
-               if not n.endswith("0.bias") or n.startswith(("model0", "model3")))  # fmt: skip
+def logits_side(side: int, layers: int = 4) -> int:
+    """A 4 x 4 kernel with two pixels of padding: n -> n // 2 + 1 with stride 2, else n + 1."""
+    for _ in range(layers):
+        side = side // 2 + 1
+    return side + 2
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match=r"\(1, 4, 32, 32\)"):
-        build_discriminator(4)(torch.zeros(1, 4, 32, 32))
-    with pytest.raises(ValueError, match="0"):
-        build_discriminator(0)
+@pytest.mark.parametrize(("side", "expected"), [(512, 35), (256, 19), (64, 7)])
+def test_published_sizes_of_the_logits(side, expected):
+    assert logits_side(side) == expected
+    logits, features = ready(width=2)(torch.rand(1, 3, side, side))
+    assert logits.shape == (1, 1, expected, expected)
+    assert len(features) == 5
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("size", [(1, 1), (7, 30), (33, 16)], ids=str)
+def test_any_size_and_depth(size, layers):
+    logits, features = ready(width=2, layers=layers)(torch.rand(2, 3, *size))
+    assert logits.shape == (2, 1, *(logits_side(side, layers) for side in size))
+    assert len(features) == layers + 1
+
+
+def test_shapes_of_the_features():
+    d = ready(width=8)
+    logits, features = d(torch.rand(2, 3, 64, 64))
+    assert [tuple(f.shape) for f in features] == [
+        (2, 8, 33, 33), (2, 16, 17, 17), (2, 32, 9, 9), (2, 64, 5, 5), (2, 128, 6, 6),
+    ]  # fmt: skip
+    assert logits.shape == (2, 1, 7, 7)
+
+
+def test_published_number_of_parameters():
+    with torch.device("meta"):
+        d = build_discriminator()
+        logits, features = d(torch.rand(1, 3, 256, 256))
+    assert sum(p.numel() for p in d.parameters()) == 6_962_369
+    assert [f.shape[1] for f in features] == [64, 128, 256, 512, 512]
+    assert logits.shape == (1, 1, 19, 19)
+
+
+def test_layer_by_layer_by_hand():
+    """Features are taken after the activation and not overwritten by what follows."""
+    d = ready(width=4, layers=2)
+    image = torch.rand(2, 3, 20, 17)
+    logits, features = d(image)
+    state = d.state_dict()
+
+    def conv(x: Tensor, i: int, stride: int) -> Tensor:
+        weight, bias = state[f"model{i}.0.weight"], state[f"model{i}.0.bias"]
+        return F.conv2d(F.pad(x, (2, 2, 2, 2)), weight, bias, stride=stride)
+
+    def norm(x: Tensor, i: int) -> Tensor:
+        mean, var, scale, shift = (
+            state[f"model{i}.1.{name}"][:, None, None]
+            for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
+
+    x = image
+    for i, stride in enumerate((2, 2, 1)):
+        x = conv(x, i, stride) if i == 0 else norm(conv(x, i, stride), i)
+        x = torch.where(x > 0, x, 0.2 * x)
+        torch.testing.assert_close(features[i], x)
+        assert x.min() < 0 < x.max()
+    torch.testing.assert_close(logits, conv(x, 3, 1))
+
+
+def test_width_stops_at_its_limit():
+    _, features = ready(width=4, layers=4, max_width=8)(torch.rand(1, 3, 32, 32))
+    assert [f.shape[1] for f in features] == [4, 8, 8, 8, 8]
+    _, features = ready(width=16, layers=2, max_width=8)(torch.rand(1, 3, 32, 32))
+    assert [f.shape[1] for f in features] == [8, 8, 8]
+
+
+def test_one_score_sees_one_patch():
+    """Each layer widens the field by three of its input's steps: 142 pixels, and no others."""
+    d = ready(width=2).double()
+    image = torch.rand(1, 3, 256, 256, dtype=torch.float64, requires_grad=True)
+    logits, _ = d(image)
+    (gradient,) = torch.autograd.grad(logits[0, 0, 9, 9], image)
+    seen = gradient[0].abs().sum(0) > 0
+    assert seen.any(0).sum() == seen.any(1).sum() == 1 + 3 * (1 + 2 + 4 + 8 + 16 + 16)
+
+
+def test_gradient_reaches_image_and_every_parameter():
+    d = ready(width=4)
+    image = torch.rand(2, 3, 32, 32, requires_grad=True)
+    d(image)[0].square().mean().backward()
+    assert image.grad.abs().min() > 0
+    assert [n for n, p in d.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_evaluation_is_deterministic_and_independent_of_the_batch():
+    d = ready(width=4)
+    image = torch.rand(3, 3, 32, 40)
+    logits, _ = d(image)
+    assert torch.equal(d(image)[0], logits)
+    torch.testing.assert_close(d(image[1:2])[0], logits[1:2], rtol=0, atol=1e-6)
+
+
+def test_bad_settings_and_images_are_named():
+    for options in ({"width": 0}, {"layers": 0}, {"max_width": -3}):
+        with pytest.raises(ValueError, match=f"at least 1.*{next(iter(options.values()))}"):
+            build_discriminator(**options)
+    d = ready(width=2)
+    for shape in ((3, 32, 32), (1, 4, 32, 32)):
+        with pytest.raises(ValueError) as error:
+            d(torch.rand(*shape))
+        assert str(shape) in str(error.value)

@@ -595,6 +595,9 @@ def test_residual_block_adds_what_is_not_negative(ratio, dilation):
     block = randomised(FFCResidualBlock(8, ratio, dilation=dilation))
     x = halves_of(noise(2, 8, 6, 7), ratio)
     assert block.conv1.ffc.channels_in == split_channels(8, ratio)
+    wide = [m for m in block.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(wide) == 2 * {0: 1, 0.5: 3, 1: 0}[ratio]
+    assert {(m.dilation, m.padding) for m in wide} <= {((dilation,) * 2,) * 2}
     for before, after, added in zip(x, block(x), block.conv2(block.conv1(x))):
         assert (before is None) == (after is None)
         if before is not None:
@@ -618,6 +621,9 @@ def test_gradient_of_a_gated_strided_layer():
 def test_every_parameter_of_a_layer_learns():
     torch.manual_seed(0)
     block = FFCResidualBlock(32, 0.5, gated=True, lfu=True, position=True, squeeze_excitation=True)
+    for module in block.modules():
+        if isinstance(module, SqueezeExcitation):
+            module.fc[0].weight.data.abs_()  # one hidden value: alive, whatever the seed
     halves = block.eval()((torch.randn(8, 16, 8, 8), torch.randn(8, 16, 8, 8)))
     (halves[0].square().mean() + halves[1].square().mean()).backward()
     silent = [n for n, p in block.named_parameters() if p.grad is None or not p.grad.any()]

@@ -237,3 +237,74 @@ def test_shipped_weights_beat_classical_fill_on_held_out_scenes():
     for baseline in ("telea", "navier-stokes"):
         mean, low, high = result["difference"][baseline]
         assert low <= mean <= high < 0, result
+
+
+def test_sixteen_bits_in_either_byte_order(inpaint, tmp_path):
+    values = RNG.integers(0, 65536, (20, 30)).astype(np.uint16)
+    tiff = b"MM\x00\x2a" + (8).to_bytes(4, "big")  # Motorola byte order: PIL's mode I;16B
+    entries = [(256, 30), (257, 20), (258, 16), (259, 1), (262, 1), (273, 122), (277, 1),
+               (278, 20), (279, 1200)]  # fmt: skip
+    tiff += len(entries).to_bytes(2, "big")
+    for tag, value in entries:
+        tiff += tag.to_bytes(2, "big") + b"\x00\x04\x00\x00\x00\x01" + value.to_bytes(4, "big")
+    tiff += b"\x00" * 4
+    (tmp_path / "big.tif").write_bytes(tiff.ljust(122, b"\x00") + values.astype(">u2").tobytes())
+    image = Image.open(tmp_path / "big.tif")
+    assert image.mode == "I;16B"
+    mask = hole_of((20, 30))
+    result = np.array(inpaint(image, mask))
+    np.testing.assert_array_equal(result[~mask], values[~mask])
+    assert (result[mask] != values[mask]).any()
+
+
+@pytest.mark.parametrize("mode", ["L of 0 and 1", "I", "F", "I;16", "RGBA"])
+def test_pil_masks_of_other_modes(mode):
+    hole = hole_of((16, 24))
+    byte = Image.fromarray(hole.astype(np.uint8))
+    mask = {
+        "L of 0 and 1": byte,
+        "I": byte.convert("I"),
+        "F": byte.convert("F"),
+        "I;16": Image.fromarray(hole.astype(np.uint16) * 65535),
+        "RGBA": Image.fromarray(hole * np.uint8(255)).convert("RGBA"),
+    }[mode]
+    result = lama_ref.Inpainter(Echo())(np.zeros((16, 24, 3)), mask)
+    np.testing.assert_array_equal(result[..., 0], hole)
+
+
+def test_colour_profile_and_colour_key(inpaint):
+    image = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
+    image.info["icc_profile"] = b"profile"
+    assert inpaint(image, hole_of((20, 30))).info["icc_profile"] == b"profile"
+    image.info["transparency"] = tuple(image.getpixel((0, 0)))
+    result = inpaint(image, hole_of((20, 30)))
+    assert result.mode == "RGBA" and result.getpixel((0, 0))[3] == 0
+
+
+def test_a_stack_of_masks_for_a_list(inpaint):
+    images = [RNG.random((16, 16, 3)) for _ in range(2)]
+    holes = np.stack([hole_of((16, 16)), hole_of((16, 16)).T])
+    for result, image, hole in zip(inpaint(images, holes), images, holes):
+        np.testing.assert_array_equal(result, inpaint(image, hole))
+
+
+def test_frozen_parts_of_a_training_network_stay_frozen():
+    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).train()
+    frozen = generator.model[1].bn_l.eval()
+    lama_ref.Inpainter(generator)(np.zeros((16, 16, 3), np.uint8), hole_of((16, 16)))
+    assert generator.training and not frozen.training
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "error", "message"),
+    [
+        (torch.zeros(3, 0, 5), torch.zeros(0, 5), ValueError, "empty"),
+        (np.zeros((8, 8, 3), np.int32), np.zeros((8, 8)), TypeError, "int32"),
+        (torch.zeros(3, 3, 8, 8), torch.zeros(1, 3, 8, 8), ValueError, "one channel, not 3"),
+        (np.zeros((8, 8, 3)), np.zeros((8, 8), complex), TypeError, "complex128"),
+        (np.zeros((0, 8, 8, 3)), np.zeros((0, 8, 8), np.uint8), ValueError, "empty"),
+    ],
+)
+def test_more_bad_input_is_named(inpaint, image, mask, error, message):
+    with pytest.raises(error, match=message):
+        inpaint(image, mask)

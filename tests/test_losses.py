@@ -1,148 +1,386 @@
-"""Losses against the published training step, closed forms and finite differences."""
+"""The losses: published values, values by hand, gradients, and where they must not flow."""
+
+from __future__ import annotations
 
 import math
 
+import golden_weights as golden
+import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from golden_weights import facts, fill_uniform, image
+from torch import Tensor, nn
 
-from lama_ref.discriminator import build_discriminator
-from lama_ref.losses import (
-    LaMaLoss,
-    LossWeights,
-    feature_matching,
-    masked_l1,
-    patch_labels,
-    r1_penalty,
-)
+from lama_ref import LaMaLoss, build_discriminator
+from lama_ref.losses import LossWeights, feature_matching, masked_l1, patch_labels, r1_penalty
+
+LN2 = math.log(2)
 
 
-@pytest.fixture
-def golden():
-    """The published discriminator, real and fake pictures, the mask of two rectangles."""
-    d = fill_uniform(build_discriminator(8)).eval()
+def softplus(x: np.ndarray) -> np.ndarray:
+    return np.log1p(np.exp(-np.abs(x))) + np.maximum(x, 0)
+
+
+class Toy(nn.Module):
+    """A smooth discriminator: logits and two features, all with parameters; no BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 2, 2, 2)
+        self.second = nn.Conv2d(2, 2, 2, 2)
+        self.last = nn.Conv2d(2, 1, 1)
+        self.double()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        a = self.first(image).tanh()
+        b = self.second(a).tanh()
+        return self.last(b), [a, b]
+
+
+class Constant(nn.Module):
+    """Scores that do not look: one number everywhere, still connected to the image."""
+
+    def __init__(self, score: float, size: tuple[int, int] = (2, 2)):
+        super().__init__()
+        self.score, self.size = score, size
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        logits = 0 * image.mean() + torch.full((len(image), 1, *self.size), self.score)
+        return logits, [image]
+
+
+def batch(n: int = 2, side: int = 8, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """(image, mask, prediction) in float64."""
+    rng = np.random.default_rng(seed)
+    image, prediction = (torch.from_numpy(rng.random((n, 3, side, side))) for _ in range(2))
+    mask = torch.from_numpy(rng.random((n, 1, side, side)) > 0.6).double()
+    return image, mask, prediction
+
+
+# --------------------------------------------------------------------------- published values
+@pytest.fixture(scope="module")
+def published() -> dict[str, Tensor]:
+    """All terms on the inputs for which the published code's values are recorded."""
+    loss = LaMaLoss(golden.fill_uniform(build_discriminator(width=8, layers=4)))
+    real, fake = golden.image(11, 2, 3, 64, 64), golden.image(12, 2, 3, 64, 64)
     mask = torch.zeros(2, 1, 64, 64)
     mask[0, :, 10:40, 5:30] = 1
     mask[1, :, 33:60, 21:64] = 1
-    return d, image(11, 2, 3, 64, 64), image(12, 2, 3, 64, 64), mask
+    total_g, generator = loss.generator(real, mask, fake)
+    total_d, discriminator = loss.discriminator(real, mask, fake)
+    return generator | discriminator | {"generator": total_g, "discriminator": total_d}
 
 
-def test_the_published_numbers(golden):
-    d, real, fake, mask = golden
-    expected = facts()["losses"]
-    loss = LaMaLoss(d)
-    total, terms = loss.generator(real, mask, fake)
-    total_d, terms_d = loss.discriminator(real, mask, fake)
-    assert terms["adversarial"].item() == pytest.approx(expected["gen_adv"], rel=1e-4)
-    assert terms["feature_matching"].item() == pytest.approx(100 * expected["fm"], rel=1e-4)
-    assert terms["l1"].item() == pytest.approx(expected["l1_known10"], rel=1e-4)
-    assert total_d.item() == pytest.approx(expected["disc_loss"], rel=1e-4)
-    assert terms_d["r1"].item() == pytest.approx(expected["discr_real_gp"], rel=1e-3)
-    assert total.item() == pytest.approx(sum(t.item() for t in terms.values()), rel=1e-6)
-    assert set(terms) == {"l1", "adversarial", "feature_matching"}
-    assert set(terms_d) == {"real", "fake", "r1"}
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        ("l1", 2.5476136207580566),
+        ("adversarial", 7.326509952545166),
+        ("feature_matching", 100 * 0.032750215381383896),
+        ("r1", 0.00142512412276119),
+        ("discriminator", 1.4456746578216553),
+    ],
+)
+def test_published_value(published, term, expected):
+    assert published[term].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_l1_divides_by_all_pixels():
-    prediction, target = torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 3, 4, 4)
-    mask = torch.zeros(1, 1, 4, 4)
-    mask[..., 0, :] = 1  # a quarter is hole
-    assert masked_l1(prediction, target, mask, 10, 0).item() == pytest.approx(10 * 0.5 * 0.75)
-    assert masked_l1(prediction, target, mask, 1, 3).item() == pytest.approx(0.375 + 0.375)
+def test_totals_are_sums(published):
+    terms = ("l1", "adversarial", "feature_matching")
+    total = sum(published[t].item() for t in terms)
+    assert published["generator"].item() == pytest.approx(total, rel=1e-6)
+    total = sum(published[t].item() for t in ("real", "fake", "r1"))
+    assert published["discriminator"].item() == pytest.approx(total, rel=1e-6)
+    assert published["generator"].shape == ()
 
 
-def test_features_of_the_real_picture_are_a_target():
-    real, fake = (torch.randn(2, 3, requires_grad=True) for _ in range(2))
-    value = feature_matching([real, real], [fake, 0 * fake])
-    expected = (F.mse_loss(fake, real) + real.square().mean()) / 2
-    assert value.item() == pytest.approx(expected.item())
-    value.backward()
-    assert real.grad is None and fake.grad is not None
+def test_published_weights():
+    assert LossWeights() == LossWeights(10, 0, 10, 100, 30, 0.001)
 
 
-def test_patch_labels():
-    mask = torch.zeros(1, 1, 8, 8)
-    mask[..., 1, 1] = 1  # off the sampled pixels 0 and 4
-    mask[..., 4, 4] = 1
-    nearest, touched = (patch_labels(mask, (2, 2), mode)[0, 0] for mode in ("nearest", "maxpool"))
-    assert nearest.tolist() == [[0, 0], [0, 1]] and touched.tolist() == [[1, 0], [0, 1]]
-    for size in (19, 35):  # the published index: floor(i * H / h)
-        big = (torch.rand(1, 1, 256, 256) > 0.5).float()
-        index = [i * 256 // size for i in range(size)]
-        assert torch.equal(patch_labels(big, (size, size))[0, 0], big[0, 0][index][:, index])
-    with pytest.raises(ValueError, match="'cubic'"):
-        patch_labels(mask, (2, 2), "cubic")
+# --------------------------------------------------------------------------- L1
+def test_l1_by_hand():
+    image = torch.zeros(1, 3, 1, 2)
+    prediction = torch.tensor([[[[1.0, -2.0]], [[3.0, 0.0]], [[0.0, 5.0]]]])
+    mask = torch.tensor([[[[0.0, 1.0]]]])  # left known, right hole
+    # the mean is over all six values, not over those that the mask selects
+    assert masked_l1(prediction, image, mask, 10, 0).item() == pytest.approx(10 * 4 / 6)
+    assert masked_l1(prediction, image, mask, 0, 1).item() == pytest.approx(7 / 6)
+    assert masked_l1(prediction, image, mask, 1, 3).item() == pytest.approx((4 + 3 * 7) / 6)
+    assert masked_l1(image, image, mask, 10, 10).item() == 0
 
 
+def test_l1_gradient():
+    image, mask, prediction = batch(1, 3)
+    prediction.requires_grad_()
+    assert torch.autograd.gradcheck(lambda y: masked_l1(y, image, mask, 2, 0.5), (prediction,))
+    (gradient,) = torch.autograd.grad(masked_l1(prediction, image, mask, 2, 0), prediction)
+    assert not (gradient * mask).any() and ((gradient != 0) == (mask == 0)).all()
+
+
+# --------------------------------------------------------------------------- feature matching
+def test_feature_matching_by_hand():
+    real = [torch.zeros(1, 1, 2, 2), torch.ones(1, 2, 1, 1)]
+    fake = [torch.full((1, 1, 2, 2), 2.0), torch.tensor([1.0, 4.0]).reshape(1, 2, 1, 1)]
+    assert feature_matching(real, fake).item() == (4 + 9 / 2) / 2  # the mean of both means
+
+
+def test_feature_matching_gradient_goes_to_the_fake_alone():
+    a, b = batch(1, 3)[0].requires_grad_(), batch(1, 3)[2].requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: feature_matching([a.detach()], [f]), (b,))
+    feature_matching([a], [b]).backward()
+    assert a.grad is None and b.grad.any()
+
+
+# --------------------------------------------------------------------------- patch labels
+@pytest.mark.parametrize("size", [(19, 19), (7, 5), (3, 8)], ids=str)
+@pytest.mark.parametrize("side", [64, 61])
+def test_nearest_labels_sample_one_pixel(side, size):
+    mask = batch(2, side)[1]
+    rows, columns = (np.floor(np.arange(n) * side / n).astype(int) for n in size)
+    assert torch.equal(patch_labels(mask, size), mask[:, :, rows][..., columns])
+
+
+@pytest.mark.parametrize("size", [(4, 4), (7, 5)], ids=str)
+def test_maxpool_labels_are_fake_as_soon_as_they_touch(size):
+    mask = (batch(2, 24)[1] * batch(2, 24, 1)[1] * batch(2, 24, 2)[1]).float()
+    labels = patch_labels(mask, size, "maxpool")
+    for i in range(size[0]):
+        for j in range(size[1]):
+            rows = slice(i * 24 // size[0], -(-(i + 1) * 24 // size[0]))
+            columns = slice(j * 24 // size[1], -(-(j + 1) * 24 // size[1]))
+            assert torch.equal(labels[:, 0, i, j], mask[:, 0, rows, columns].amax((1, 2)))
+    assert (labels >= patch_labels(mask, size)).all() and 0 < labels.mean() < 1
+
+
+def test_unknown_labels():
+    with pytest.raises(ValueError, match="'bilinear'"):
+        patch_labels(torch.zeros(1, 1, 8, 8), (2, 2), "bilinear")
+
+
+# --------------------------------------------------------------------------- R1
 def test_r1_of_a_linear_discriminator_is_the_norm_of_its_weights():
-    weight = torch.randn(3, 5, 5, dtype=torch.float64, requires_grad=True)
-    picture = torch.randn(4, 3, 5, 5, dtype=torch.float64, requires_grad=True)
-    penalty = r1_penalty((picture * weight).sum((1, 2, 3)), picture)
-    assert penalty.item() == pytest.approx(weight.square().sum().item())
-    penalty.backward()  # second order: d |w|^2 / dw = 2 w
-    torch.testing.assert_close(weight.grad, 2 * weight.detach())
+    w = batch(1)[0][0]
+    image = batch(3)[0].requires_grad_()
+    logits = (image * w).sum((1, 2, 3))
+    assert r1_penalty(logits, image).item() == pytest.approx(w.square().sum().item())
 
 
-def test_the_penalty_pushes_the_slope_down():
-    """Its sign: a step on R1 alone makes the discriminator flatter."""
-    torch.manual_seed(0)
-    d = build_discriminator(4, 2).eval()
-    picture, mask = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
-    loss = LaMaLoss(d, weights=LossWeights(r1=1.0))
-    _, terms = loss.discriminator(picture, mask, picture)
-    terms["r1"].backward()
-    step = 1e-2 / max(p.grad.norm() for p in d.parameters() if p.grad is not None)
-    with torch.no_grad():
-        for p in d.parameters():
-            p -= step * (p.grad if p.grad is not None else 0)
-    _, after = loss.discriminator(picture, mask, picture)
-    assert 0 < after["r1"] < terms["r1"]
+def test_r1_of_a_square_is_four_times_the_norm():
+    """The sum over all logits, then the mean over the batch; no factor of 1/2."""
+    image = batch(3)[0].requires_grad_()
+    logits = image.square().sum(1, keepdim=True)  # a map of logits
+    expected = 4 * image.square().sum((1, 2, 3)).mean()
+    assert r1_penalty(logits, image).item() == pytest.approx(expected.item())
 
 
-class Constant(torch.nn.Module):
-    """Scores 2 for pictures brighter than one half, else -1, on a 2 x 2 grid."""
+def test_r1_trains_the_discriminator():
+    """Its gradient with respect to the parameters, a second derivative, by finite differences."""
+    d, image = Toy(), batch(2, 4)[0].requires_grad_()
 
-    def forward(self, picture):
-        bright = (picture.mean((1, 2, 3), keepdim=True) > 0.5).float()
-        logits = (3 * bright - 1).expand(-1, 1, 2, 2) + 0 * picture.sum()
-        return logits, [picture]
+    def penalty(weight: Tensor) -> Tensor:
+        logits, _ = torch.func.functional_call(d, {"first.weight": weight}, (image,))
+        return r1_penalty(logits, image)
+
+    weight = d.first.weight.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(penalty(weight), weight)
+    assert gradient.abs().max() > 1e-6
+    assert torch.autograd.gradcheck(penalty, (weight,))
 
 
-def test_labels_of_the_discriminator_by_hand():
-    real, fake = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
-    mask = torch.zeros(1, 1, 4, 4)
-    mask[..., :2, :2] = 1  # one of the four patches is fake
-    _, terms = LaMaLoss(Constant()).discriminator(real, mask, fake)
-    softplus = lambda x: math.log1p(math.exp(x))  # noqa: E731
-    assert terms["real"].item() == pytest.approx(softplus(-2))
-    # D(fake) = -1: a fake patch costs softplus(-1), a known one, which should be real, softplus(1)
-    assert terms["fake"].item() == pytest.approx((softplus(-1) + 3 * softplus(1)) / 4)
+# --------------------------------------------------------------------------- the generator's loss
+def test_generator_terms_by_hand():
+    d = Toy()
+    image, mask, prediction = batch()
+    weights = LossWeights(2, 3, 5, 7, 11, 13)
+    total, terms = LaMaLoss(d, lambda x: [x.mean(1), 2 * x], weights).generator(
+        image, mask, prediction
+    )
+    logits = d(prediction)[0].detach().numpy()
+    difference = (prediction - image).numpy()
+    m = mask.numpy()
+    features = [(f - r).square().mean().item() for f, r in zip(d(prediction)[1], d(image)[1])]
+    expected = {
+        "l1": ((2 * (1 - m) + 3 * m) * np.abs(difference)).mean(),
+        "adversarial": 5 * softplus(-logits).mean(),
+        "feature_matching": 7 * np.mean(features),
+        "perceptual": 11 * ((difference.mean(1) ** 2).mean() + 4 * (difference**2).mean()),
+    }
+    assert list(terms) == list(expected)
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(value), name
+    assert total.item() == pytest.approx(sum(expected.values()))
+
+
+def test_generator_gradient_by_finite_differences():
+    image, mask, prediction = batch(1, 4)
+    loss = LaMaLoss(Toy(), lambda x: [x.sin()])
+    prediction.requires_grad_()
+    run = lambda y: loss.generator(image, mask, y)[0]  # noqa: E731
+    assert torch.autograd.gradcheck(run, (prediction,))
+
+
+def test_generator_wants_higher_scores():
+    image, mask, prediction = batch(1, 4)
+    for score in (-3.0, 0.0, 3.0):
+        _, terms = LaMaLoss(Constant(score)).generator(image, mask, prediction)
+        assert terms["adversarial"].item() == pytest.approx(10 * float(softplus(np.array(-score))))
+
+
+def test_real_pictures_are_targets_only():
+    """No gradient reaches the discriminator or the perceptual network through real pictures."""
+    image, mask, prediction = batch()
+    d = Toy()
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    calls: list[bool] = []
+
+    def perceptual(x: Tensor) -> list[Tensor]:
+        calls.append(torch.is_grad_enabled())
+        return [x * scale]
+
+    weights = LossWeights(l1_known=0, adversarial=0, feature_matching=1, perceptual=1)
+    _, terms = LaMaLoss(d, perceptual, weights).generator(image, mask, prediction)
+    assert calls == [False, True]
+    # d/ds mean((s y - x)^2) at s = 1, where x stays fixed, is 2 mean((y - x) y)
+    (gradient,) = torch.autograd.grad(terms["perceptual"], scale)
+    assert gradient.item() == pytest.approx(2 * ((prediction - image) * prediction).mean().item())
+    parameters = list(d.parameters())[:4]
+    ours = torch.autograd.grad(terms["feature_matching"], parameters)
+    constants = [f.detach() for f in d(image)[1]]
+    alone = [(f - r).square().mean() for f, r in zip(d(prediction)[1], constants)]
+    for a, b in zip(ours, torch.autograd.grad(sum(alone) / 2, parameters)):
+        torch.testing.assert_close(a, b)
+
+
+def test_terms_without_their_networks():
+    image, mask, prediction = batch()
+    total, terms = LaMaLoss(None).generator(image, mask, prediction)
+    assert list(terms) == ["l1"]
+    torch.testing.assert_close(total, terms["l1"])
+    assert set(LaMaLoss(None, lambda x: [x]).generator(image, mask, prediction)[1]) == {
+        "l1",
+        "perceptual",
+    }
+    with pytest.raises(ValueError, match="without a discriminator"):
+        LaMaLoss(None).discriminator(image, mask, prediction)
+
+
+def test_the_prediction_itself_is_judged_not_the_composite():
+    """Errors outside the hole change the adversarial term."""
+    image, mask, prediction = batch()
+    loss = LaMaLoss(Toy())
+    outside = torch.where(mask > 0.5, prediction, image)
+    _, raw = loss.generator(image, mask, prediction)
+    _, composite = loss.generator(image, mask, outside)
+    assert raw["adversarial"].item() != pytest.approx(composite["adversarial"].item(), rel=1e-6)
+
+
+# --------------------------------------------------------------------------- the discriminator's
+@pytest.mark.parametrize("labels", ["nearest", "maxpool"])
+def test_discriminator_terms_by_hand(labels):
+    d = Toy()
+    image, mask, prediction = batch()
+    mask[:, :, 0, 0], mask[:, :, 1, 1] = 0, 1  # the two kinds of labels differ here
+    total, terms = LaMaLoss(d, labels=labels).discriminator(image, mask, prediction)
+    m = mask[:, :, ::4, ::4] if labels == "nearest" else mask.unfold(2, 4, 4).unfold(3, 4, 4)
+    m = m.numpy() if labels == "nearest" else m.amax((-1, -2)).numpy()
+    x, y = (d(p)[0].detach().numpy() for p in (image, prediction))
+    leaf = image.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(d(leaf)[0].sum(), leaf)
+    expected = {
+        "real": softplus(-x).mean(),
+        "fake": (m * softplus(y) + (1 - m) * softplus(-y)).mean(),
+        "r1": 0.001 * gradient.square().sum().item() / len(image),
+    }
+    assert list(terms) == list(expected)
+    for name, value in expected.items():
+        assert terms[name].item() == pytest.approx(value), name
+    assert total.item() == pytest.approx(sum(expected.values()))
+
+
+def test_which_way_the_discriminator_is_pushed():
+    """Up on real pictures and on known patches of the prediction, down in the hole."""
+    image, mask, prediction = batch(1, 4)
+    mask.zero_()
+    mask[..., 2:] = 1  # the right half
+    logits: list[Tensor] = []
+
+    def d(x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        logits.append((0 * x.mean() + torch.zeros(1, 1, 2, 2)).detach().requires_grad_())
+        return logits[-1] + 0 * x.mean(), []
+
+    total, terms = LaMaLoss(d).discriminator(image, mask, prediction)
+    total.backward()
+    real, fake = (score.grad[0, 0].sign().tolist() for score in logits)
+    assert real == [[-1, -1], [-1, -1]]  # a step against the gradient raises them
+    assert fake == [[-1, 1], [-1, 1]]
     assert terms["r1"].item() == 0
 
 
-def test_gradients_go_where_they_should(golden):
-    d, real, fake, mask = golden
+def test_a_discriminator_that_knows_nothing():
+    image, mask, prediction = batch()
+    _, terms = LaMaLoss(Constant(0)).discriminator(image, mask, prediction)
+    assert terms["real"].item() == pytest.approx(LN2)
+    assert terms["fake"].item() == pytest.approx(LN2)
+    _, terms = LaMaLoss(Constant(0)).generator(image, mask, prediction)
+    assert terms["adversarial"].item() == pytest.approx(10 * LN2)
+
+
+def test_discriminator_gradient_by_finite_differences():
+    d = Toy()
+    image, mask, prediction = batch(1, 4)
+    loss = LaMaLoss(None, weights=LossWeights(r1=0.5))
+
+    def run(weight: Tensor) -> Tensor:
+        loss._d = lambda x: torch.func.functional_call(d, {"first.weight": weight}, (x,))
+        return loss.discriminator(image, mask, prediction)[0]
+
+    weight = d.first.weight.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(run, (weight,))
+
+
+def test_discriminator_step_leaves_generator_and_image_alone():
+    d = Toy()
+    image, mask, prediction = batch()
+    prediction.requires_grad_()
+    total, _ = LaMaLoss(d).discriminator(image, mask, prediction)
+    total.backward()
+    assert prediction.grad is None and image.grad is None and not image.requires_grad
+    assert all(p.grad.any() for p in d.parameters())
+
+
+def test_r1_can_be_left_out():
+    image, mask, prediction = batch()
+    _, terms = LaMaLoss(Toy(), weights=LossWeights(r1=0)).discriminator(image, mask, prediction)
+    assert list(terms) == ["real", "fake"]
+    with torch.no_grad():  # for validation
+        total, terms = LaMaLoss(Toy()).discriminator(image, mask, prediction)
+    assert list(terms) == ["real", "fake"] and not total.requires_grad
+
+
+def test_unknown_labels_of_the_whole_loss():
+    with pytest.raises(ValueError, match="'bilinear'"):
+        LaMaLoss(Toy(), labels="bilinear").discriminator(*batch())
+
+
+def test_batchnorm_sees_real_and_fake_apart():
+    """Two calls a step, reals first, as published: not one call on both together."""
+    image, mask, prediction = (t.float() for t in batch(2, 32))
+    seen: list[Tensor] = []
+    d = build_discriminator(width=2)
+    d.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    norm = d.model1[1]
     loss = LaMaLoss(d)
-    prediction = fake.clone().requires_grad_()
-    loss.discriminator(real, mask, prediction)[0].backward()
-    assert prediction.grad is None and d.model0[0].weight.grad is not None
-    loss.generator(real, mask, prediction)[0].backward()
-    assert prediction.grad.abs().sum() > 0
-    with torch.no_grad():
-        assert "r1" not in loss.discriminator(real, mask, fake)[1]
-    with pytest.raises(ValueError, match="without a discriminator"):
-        LaMaLoss(None).discriminator(real, mask, fake)
+    for step, run in enumerate((loss.generator, loss.discriminator), 1):
+        seen.clear()
+        run(image, mask, prediction)
+        assert [torch.equal(a, b) for a, b in zip(seen, (image, prediction))] == [True, True]
+        assert norm.num_batches_tracked == 2 * step
 
 
-def test_gradient_of_the_whole_by_finite_differences():
-    torch.manual_seed(0)
-    d = build_discriminator(2, 1).double().eval()
-    real, mask = torch.rand(1, 3, 6, 6).double(), (torch.rand(1, 1, 6, 6) > 0.5).double()
-    loss = LaMaLoss(d, lambda x: [x.square(), x.mean((2, 3))], LossWeights(l1_hole=1.0))
-    prediction = torch.rand(1, 3, 6, 6).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda y: loss.generator(real, mask, y)[0], prediction)
-    perceptual = loss.generator(real, mask, prediction)[1]["perceptual"].item()
-    y = prediction.detach()
-    expected = F.mse_loss(y**2, real**2) + F.mse_loss(y.mean((2, 3)), real.mean((2, 3)))
-    assert perceptual == pytest.approx(30 * expected.item())
+def test_same_input_same_loss():
+    image, mask, prediction = batch()
+    loss = LaMaLoss(Toy(), lambda x: [x])
+    for run in (loss.generator, loss.discriminator):
+        first, second = (run(image, mask, prediction)[0] for _ in range(2))
+        assert torch.equal(first, second)

@@ -276,6 +276,15 @@ def test_multi_dilated_convolution(combine, rows):
     rows.check_statistics(f"dilated convolutions, {combine}", out, **expected)
 
 
+def test_shares_of_dilated_convolutions_are_interleaved():
+    """Output channel 4 j + i is channel j of convolution i, which the statistics cannot see."""
+    x = image(0, 1, 16, 20, 20)
+    module = fill_normal(on_meta(MultiDilatedConv, 16, 24, combine="cat_out"))
+    out = module(x)
+    for i, conv in enumerate(module.convs):
+        torch.testing.assert_close(out[:, i::4], conv(x))
+
+
 # --- networks ---------------------------------------------------------------------------------
 
 

@@ -163,3 +163,18 @@ def test_the_log_is_json_lines(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20]
     assert 0 < lines[0]["hole_l1"] < 1 and lines[0]["l1"] > 0
+
+
+def test_a_start_that_does_not_fit_is_named(tmp_path):
+    other = build_generator("tiny", width=4)
+    weights.save_generator(other, tmp_path / "other.safetensors")
+    config = TrainConfig(generator="tiny", start=str(tmp_path / "other.safetensors"), **SMALL)
+    with pytest.raises(ValueError, match="other.safetensors"):
+        train(config, tmp_path / "run", progress=False)
+
+
+def test_nothing_that_is_not_a_number_is_saved(tmp_path):
+    config = TrainConfig(generator="tiny", lr=1e30, clip=1e30, **SMALL)
+    with pytest.raises(FloatingPointError):
+        train(config, tmp_path, progress=False)
+    assert not (tmp_path / "checkpoint.pt").exists()

@@ -98,8 +98,11 @@ def load_generator(path: str | Path) -> Generator:
         from . import official
 
         return official.load_generator(official.read_checkpoint(path))
-    generator = Generator(GeneratorConfig(**json.loads(config)))
-    generator.load_state_dict(load_state_dict(path))
+    try:
+        generator = Generator(GeneratorConfig(**json.loads(config)))
+        generator.load_state_dict(load_state_dict(path))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold a lama_ref generator: {error}") from None
     return generator.eval()
 
 

@@ -47,6 +47,8 @@ def compare_with_classical(
         minus baseline: mean and 95 % bootstrap interval over pictures; below 0, the network
         is better).
     """
+    if n < 2:
+        raise ValueError(f"a comparison needs n >= 2 pictures, not {n}")
     images = pictures(photos, size, n, seed)
     rng = np.random.default_rng((seed, 1))
     holes = masks.sample(preset, (size, size), len(images), rng, share=(0.1, 0.5))

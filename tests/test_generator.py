@@ -1,0 +1,396 @@
+"""The three generators: sizes, settings, layout, and the composite."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import itertools
+import json
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lama_ref import build_generator
+from lama_ref.ffc import FFC, SpectralTransform
+from lama_ref.generator import (
+    PRESETS,
+    ConcatHalves,
+    Generator,
+    GeneratorConfig,
+    MultiDilatedConv,
+    ResidualBlock,
+    inpaint_batch,
+    resolve_config,
+)
+
+KINDS = ("fourier", "regular", "dilated")
+
+
+def tiny(kind: str = "fourier", **changes) -> GeneratorConfig:
+    return GeneratorConfig(
+        **({"kind": kind, "blocks": 1, "width": 4, "downsamplings": 1} | changes)
+    )
+
+
+def ready(config: GeneratorConfig, seed: int = 0) -> Generator:
+    """In evaluation mode, with BatchNorm statistics that are not 0 and 1."""
+    torch.manual_seed(seed)
+    generator = Generator(config).eval()
+    for module in generator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return generator
+
+
+def picture(n: int = 2, height: int = 16, width: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    mask = (torch.rand(n, 1, height, width, generator=g) > 0.7).float()
+    return torch.rand(n, 3, height, width, generator=g), mask
+
+
+# --------------------------------------------------------------------------- presets and settings
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_fills_pictures(name):
+    generator = build_generator(name, width=4, blocks=2).eval()
+    c = generator.config
+    assert (
+        dataclasses.replace(c, width=PRESETS[name].width, blocks=PRESETS[name].blocks)
+        == (PRESETS[name])
+    )
+    height, width = c.smallest, c.smallest + 2 * c.multiple
+    y = generator(torch.rand(2, 4, height, width))
+    assert y.shape == (2, 3, height, width) and y.dtype == torch.float32
+    assert 0 < y.min() and y.max() < 1 and y.std() > 0
+
+
+PARAMETERS = {  # published: a constant and so many a block, except the dilated one
+    "lama-fourier": 3_121_795 + 9 * 2_658_560,
+    "lama-fourier-shallow": 3_121_795 + 6 * 2_658_560,
+    "big-lama": 3_121_795 + 18 * 2_658_560,
+    "lama-regular": 3_122_755 + 9 * 4_721_664,
+    "lama-regular-deep": 3_122_755 + 15 * 4_721_664,
+    "lama-dilated": 3_122_755 + 9 * 4_724_736,
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_numbers_of_parameters(name):
+    with torch.device("meta"):
+        generator = build_generator(name)
+    assert sum(p.numel() for p in generator.parameters()) == PARAMETERS[name]
+    assert all(p.requires_grad for p in generator.parameters())
+
+
+@pytest.mark.parametrize("downsamplings", range(4))
+@pytest.mark.parametrize("kind", KINDS)
+def test_width_doubles_up_to_its_limit(kind, downsamplings):
+    generator = ready(tiny(kind, downsamplings=downsamplings, max_width=12, blocks=0))
+    convs = [m for m in generator.model.modules() if isinstance(m, nn.ConvTranspose2d)]
+    widths = [min(12, 4 * 2**i) for i in range(downsamplings + 1)]
+    assert [m.in_channels for m in convs] == widths[:0:-1]
+    side = generator.config.smallest
+    assert generator(torch.rand(1, 4, side, side)).shape == (1, 3, side, side)
+
+
+BAD_SETTINGS = [
+    ({"kind": "fourrier"}, "fourrier"),
+    ({"output": "relu"}, "relu"),
+    ({"blocks": -1}, "blocks.*-1"),
+    ({"blocks": 2.5}, "blocks.*2.5"),
+    ({"width": 0}, "width.*0"),
+    ({"downsamplings": -1}, "downsamplings.*-1"),
+    ({"max_width": 0}, "max_width.*0"),
+    ({"ratio": 1.2}, "ratio.*1.2"),
+    ({"kind": "regular", "ratio": -0.5}, "ratio.*-0.5"),
+    ({"dilations": ()}, r"dilations.*\(\)"),
+    ({"dilations": (1, 0)}, r"dilations.*\(1, 0\)"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_SETTINGS, ids=str)
+def test_bad_settings_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        GeneratorConfig(**changes)
+    with pytest.raises(ValueError, match=message):
+        build_generator("mini-fourier", **changes)
+
+
+def test_channels_that_cannot_be_shared():
+    with pytest.raises(ValueError, match="8 input channels.*3 dilations"):
+        build_generator(tiny("dilated", dilations=(1, 2, 3)))
+    with pytest.raises(ValueError, match="divisible by 4"):
+        build_generator(tiny(lfu=True))
+
+
+def test_resolving_names_and_changes():
+    config = resolve_config("big-lama", width=8, output="tanh")
+    assert config == GeneratorConfig(blocks=18, width=8, output="tanh")
+    assert resolve_config(config) == config
+    assert resolve_config(config, blocks=1).blocks == 1 and config.blocks == 18
+    assert build_generator().config.blocks == 9  # published LaMa-Fourier by default
+    with pytest.raises(ValueError, match="no generator preset 'lama'.*big-lama"):
+        resolve_config("lama")
+    with pytest.raises(ValueError, match="no setting.*depth.*it has.*blocks"):
+        build_generator("big-lama", depth=3)
+    with pytest.raises(ValueError, match="'fourier', not 'regular'"):
+        build_generator(tiny("regular"), global_branch=SpectralTransform)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_settings_survive_json(name):
+    config = dataclasses.replace(PRESETS[name], dilations=(1, 3))
+    text = json.dumps(dataclasses.asdict(config))
+    again = GeneratorConfig(**json.loads(text))
+    assert again == config and hash(again) == hash(config)
+    assert isinstance(again.dilations, tuple)
+
+
+# --------------------------------------------------------------------------- sizes
+@pytest.mark.parametrize(
+    ("kind", "downsamplings", "blocks"), list(itertools.product(KINDS, range(4), (0, 1)))
+)
+def test_the_smallest_size_is_exactly_where_padding_works(kind, downsamplings, blocks):
+    config = tiny(kind, downsamplings=downsamplings, blocks=blocks)
+    generator = ready(config)
+    n, step = config.smallest, config.multiple
+    assert n % step == 0
+    for size in ((n, n), (n, n + step), (n + step, n)):
+        assert generator(torch.rand(1, 4, *size)).shape == (1, 3, *size)
+    below = n - step
+    if below == 0:
+        return
+    for size in ((below, n), (n, below)):
+        with pytest.raises(ValueError) as error:
+            generator(torch.rand(1, 4, *size))
+        message = str(error.value)
+        assert f"at least {n}" in message and str(size) in message and "Inpainter" in message
+        with pytest.raises(RuntimeError, match="[Pp]adding"):  # torch itself cannot do it either
+            generator.model(torch.rand(1, 4, *size))
+
+
+def test_published_smallest_sizes():
+    smallest = {name: c.smallest for name, c in PRESETS.items() if not name.startswith("mini")}
+    assert smallest.pop("lama-dilated") == 72
+    assert set(smallest.values()) == {16}
+
+
+@pytest.mark.parametrize("size", [(16, 20), (20, 16), (17, 16), (16, 31)], ids=str)
+def test_sides_must_be_multiples(size):
+    generator = ready(tiny(downsamplings=3))
+    with pytest.raises(ValueError) as error:
+        generator(torch.rand(1, 4, *size))
+    assert "multiples of 8" in str(error.value) and str(size) in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 16), (1, 3, 16, 16), (1, 5, 16, 16)], ids=str)
+def test_four_channels_and_four_dimensions(shape):
+    with pytest.raises(ValueError) as error:
+        ready(tiny())(torch.rand(*shape))
+    assert str(shape) in str(error.value) and "(B, 4, H, W)" in str(error.value)
+
+
+# --------------------------------------------------------------------------- layout
+@pytest.mark.parametrize("kind", KINDS)
+def test_output_activations(kind):
+    generators = {o: ready(tiny(kind, output=o)) for o in ("none", "sigmoid", "tanh")}
+    state = generators["none"].state_dict()
+    for generator in generators.values():
+        generator.load_state_dict(state)  # none has parameters of its own
+    x = 5 * torch.rand(1, 4, 24, 20)
+    raw = generators["none"](x)
+    assert torch.equal(generators["sigmoid"](x), raw.sigmoid())
+    assert torch.equal(generators["tanh"](x), raw.tanh())
+    assert raw.min() < 0
+
+
+@pytest.mark.parametrize("downsamplings", range(4))
+@pytest.mark.parametrize("ratio", [0, 0.5, 1])
+def test_ratios_of_the_fourier_body(ratio, downsamplings):
+    generator = ready(tiny(ratio=ratio, downsamplings=downsamplings, blocks=2))
+    layers = [m for m in generator.modules() if isinstance(m, FFC)]
+    assert len(layers) == 1 + downsamplings + 4
+    # only what stands just before the blocks opens a global half
+    assert all(m.convl2g is None and m.convl2l is not None for m in layers[:downsamplings])
+    assert (layers[downsamplings].convl2g is not None) == (ratio > 0)
+    assert (layers[downsamplings].convl2l is not None) == (ratio < 1)
+    for layer in layers[1 + downsamplings :]:
+        assert (layer.convg2g is not None) == (ratio > 0)
+        assert (layer.convl2l is not None) == (ratio < 1)
+        assert (layer.convl2g is not None) == (0 < ratio < 1) == (layer.convg2l is not None)
+    side = generator.config.smallest
+    y = generator(torch.rand(1, 4, side, 2 * side))
+    assert y.shape == (1, 3, side, 2 * side) and y.isfinite().all()
+
+
+def test_options_reach_every_spectral_transform():
+    generator = ready(
+        tiny(width=16, lfu=True, gated=True, position=True, squeeze_excitation=True, ratio=0.5)
+    )
+    branches = [m for m in generator.modules() if isinstance(m, SpectralTransform)]
+    assert len(branches) == 2
+    for branch in branches:
+        assert branch.lfu is not None and branch.lfu.se is None
+        assert branch.fu.position and branch.fu.se is not None
+    gates = [m.gate is not None for m in generator.modules() if isinstance(m, FFC)]
+    assert gates == [False, False, True, True]
+    assert generator(torch.rand(1, 4, 12, 14)).isfinite().all()
+
+
+def test_halves_are_joined_local_first():
+    local, glob = torch.zeros(1, 2, 3, 3), torch.ones(1, 4, 3, 3)
+    assert ConcatHalves()((local, glob)).mean((0, 2, 3)).tolist() == [0, 0, 1, 1, 1, 1]
+    assert ConcatHalves()((None, glob)).shape == (1, 4, 3, 3)
+
+
+def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    d = conv.dilation[0]
+    padded = F.pad(x, (d, d, d, d), mode="reflect")
+    return F.conv2d(padded, conv.weight, conv.bias, dilation=d)
+
+
+def test_regular_block_by_hand():
+    block = ResidualBlock(4, tiny("regular")).eval()
+    first, second = (m for m in block.modules() if isinstance(m, nn.Conv2d))
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms[1].running_mean.fill_(0.3)
+    x = torch.randn(2, 4, 6, 7)
+    hidden = norms[0](convolution(first, x)).relu()
+    added = norms[1](convolution(second, hidden))
+    torch.testing.assert_close(block(x), x + added)
+    assert added.min() < 0  # no ReLU before the addition, unlike the Fourier block
+
+
+@pytest.mark.parametrize("combine", ["sum", "cat_in", "cat_out", "cat_both"])
+def test_multi_dilated_convolution_by_hand(combine):
+    torch.manual_seed(0)
+    layer = MultiDilatedConv(8, 12, (1, 2, 3, 5), combine)
+    assert [conv.dilation for conv in layer.convs] == [(1, 1), (2, 2), (3, 3), (5, 5)]
+    x = torch.randn(2, 8, 7, 9)
+    parts = [x[:, 2 * i : 2 * i + 2] if combine in ("cat_in", "cat_both") else x for i in range(4)]
+    outputs = [convolution(conv, part) for conv, part in zip(layer.convs, parts)]
+    y = layer(x)
+    assert y.shape == (2, 12, 7, 9)
+    for channel in range(12):
+        if combine in ("sum", "cat_in"):
+            expected = sum(o[:, channel] for o in outputs)
+        else:
+            expected = outputs[channel % 4][:, channel // 4]
+        torch.testing.assert_close(y[:, channel], expected)
+
+
+def test_multi_dilated_convolution_shares_equally_or_not_at_all():
+    with pytest.raises(ValueError, match="6 input channels.*4 dilations"):
+        MultiDilatedConv(6, 8)
+    with pytest.raises(ValueError, match="6 output channels.*4 dilations"):
+        MultiDilatedConv(8, 6, combine="cat_out")
+    MultiDilatedConv(6, 6, combine="sum")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_downsampling_pads_as_published(kind):
+    """Reflection in the Fourier network, zeros in the others: seen on a constant map."""
+    generator = ready(tiny(kind, blocks=0, output="none"))
+    with torch.no_grad():
+        for p in generator.parameters():
+            p.fill_(0.1)
+    down = [m for m in generator.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    seen: list[Tensor] = []
+    for conv in down:
+        conv.register_forward_hook(lambda _m, _x, y: seen.append(y))
+    generator(torch.ones(1, 4, 12, 12))
+    for y in seen:
+        assert (y.std() < 1e-5) == (kind == "fourier")
+    assert len(seen) == (2 if kind == "fourier" else 1)
+
+
+# --------------------------------------------------------------------------- behaviour
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_reaches_every_parameter(kind):
+    generator = ready(tiny(kind, width=8, gated=True))
+    image, mask = picture(2, 20, 24)
+    (inpaint_batch(generator, image, mask)[0] - image).square().mean().backward()
+    silent = [n for n, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradient_equals_finite_differences(kind):
+    generator = ready(tiny(kind, dilations=(1, 2))).double()
+    x = torch.rand(1, 4, 6, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(generator, (x,), fast_mode=True, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluation_is_deterministic_and_independent_of_the_batch(kind):
+    generator = ready(tiny(kind))
+    image, mask = picture(3, 20, 22)
+    x = torch.cat([image * (1 - mask), mask], 1)
+    state = copy.deepcopy(generator.state_dict())
+    together = generator(x)
+    assert torch.equal(generator(x), together)
+    alone = torch.cat([generator(x[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(alone, together, rtol=0, atol=1e-6)
+    assert all(torch.equal(v, state[k]) for k, v in generator.state_dict().items())
+    assert not torch.allclose(generator.train()(x), together, atol=1e-3)
+
+
+def test_fresh_weights_follow_the_seed():
+    def weights(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return torch.cat([p.flatten() for p in build_generator(tiny()).parameters()])
+
+    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_copies_and_state_dicts(kind):
+    generator = ready(tiny(kind))
+    x = torch.rand(1, 4, 20, 18)
+    expected = generator(x)
+    assert torch.equal(copy.deepcopy(generator)(x), expected)
+    buffer = io.BytesIO()
+    torch.save(generator.state_dict(), buffer)
+    buffer.seek(0)
+    fresh = Generator(generator.config).eval()
+    assert not torch.equal(fresh(x), expected)
+    fresh.load_state_dict(torch.load(buffer, weights_only=True))
+    assert torch.equal(fresh(x), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tracing(kind):
+    generator = ready(tiny(kind))
+    x = torch.rand(1, 4, 20, 18)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks of the size are traced away
+        traced = torch.jit.trace(generator, x)
+    other = torch.rand(1, 4, 20, 18)
+    torch.testing.assert_close(traced(other), generator(other))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_composite(kind):
+    generator = ready(tiny(kind))
+    image, mask = picture(2, 20, 24)
+    prediction, composite = inpaint_batch(generator, image, mask)
+    hole = mask.bool().expand_as(image)
+    assert torch.equal(composite[~hole], image[~hole])  # bit for bit
+    assert torch.equal(composite[hole], prediction[hole])
+    assert torch.equal(prediction, generator(torch.cat([image * (1 - mask), mask], 1)))
+    # what the hole hides has no influence
+    hidden = torch.where(hole, torch.rand_like(image), image)
+    assert torch.equal(inpaint_batch(generator, hidden, mask)[0], prediction)
+    # the mask itself does
+    assert not torch.equal(inpaint_batch(generator, image, torch.zeros_like(mask))[0], prediction)
+
+
+def test_composite_at_the_extremes():
+    image, mask = picture(1, 4, 6)
+    black = lambda x: torch.zeros_like(x[:, :3])  # noqa: E731
+    assert torch.equal(inpaint_batch(black, image, torch.zeros_like(mask))[1], image)
+    assert not inpaint_batch(black, image, torch.ones_like(mask))[1].any()
