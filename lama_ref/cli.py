@@ -109,8 +109,8 @@ def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: flo
     _check_picture_name(target)
     with _opened(source) as picture, _opened(mask) as hole:
         if dilate:
-            size = ImageOps.exif_transpose(hole).size[::-1]
-            hole = masks.dilate(read_mask(hole, size, 1), dilate)
+            hole = ImageOps.exif_transpose(hole)
+            hole = masks.dilate(read_mask(hole, (hole.height, hole.width), 1), dilate)
         result = inpainter(picture, hole)
     if result.mode[0] in "IF" and target.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise ValueError(

@@ -290,6 +290,10 @@ def test_boxes_reach_every_side_and_place():
     assert heights == widths == {2, 3, 4}
     union = np.any(drawn, 0)
     assert union[1:-1, 1:-1].all() and union.sum() == 7 * 10
+    # a box never fills the room between the margins of the short side, as published
+    drawn = [Boxes((1, 1), (3, 50), 2).draw((12, 20), 1.0, rng(s), 0.0) for s in range(300)]
+    for axis in (0, 1):
+        assert {int(m.any(axis).sum()) for m in drawn} == {3, 4, 5, 6, 7}
 
 
 # --------------------------------------------------------------------------- share and errors
@@ -456,7 +460,8 @@ def test_growing_properties(size, radius, seed):
     soft = masks.feather(mask, radius)
     assert soft.min() >= 0 and soft.max() <= 1
     assert torch.equal(soft == 1, mask)
-    assert torch.equal(masks.dilate(mask, math.nextafter(radius + 1, 0)) > 0, soft > 1e-6)
+    assert (soft[grown == 1] > 1 / (radius + 1) - 1e-6).all()
+    assert (masks.dilate(mask, radius + 1)[soft > 1e-6] == 1).all()  # and nowhere else
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2.5, 4, 9, 1000])
