@@ -16,12 +16,14 @@ _NAMES = {  # name: module in which it is defined
     "GeneratorConfig": "generator",
     "build_discriminator": "discriminator",
     "LaMaLoss": "losses",
+    "PerceptualLoss": "perceptual",
     "Inpainter": "inference",
     "device": "runtime",
 }
 _MODULES = {  # name: where the module lives
-    **{name: name for name in ("ffc", "generator", "discriminator", "losses", "masks")},
-    **{name: name for name in ("training", "inference", "runtime", "data", "evaluation", "course")},
+    **{name: name for name in ("ffc", "generator", "discriminator", "perceptual", "losses")},
+    **{name: name for name in ("masks", "training", "inference", "runtime")},
+    **{name: name for name in ("data", "evaluation", "course")},
     "official": "data.official",
     "scenes": "data.scenes",
     "checks": "course.checks",
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from . import inference as inference
     from . import losses as losses
     from . import masks as masks
+    from . import perceptual as perceptual
     from . import runtime as runtime
     from . import training as training
     from .course import checks as checks
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from .generator import build_generator as build_generator
     from .inference import Inpainter as Inpainter
     from .losses import LaMaLoss as LaMaLoss
+    from .perceptual import PerceptualLoss as PerceptualLoss
     from .runtime import device as device
 
 

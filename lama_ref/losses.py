@@ -9,12 +9,16 @@ Source: LaMa section 2.3 (adversarial) and 2.2 (perceptual); weights of the publ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .perceptual import PerceptualLoss, at_least_float32
 
 Terms = dict[str, Tensor]
 
@@ -44,7 +48,8 @@ def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
 
     Features of the real image are a target: no gradient flows into them.
     """
-    return torch.stack([F.mse_loss(f, r.detach()) for r, f in zip(real, fake)]).mean()
+    pairs = zip(map(at_least_float32, fake), map(at_least_float32, real))
+    return torch.stack([F.mse_loss(f, r.detach()) for f, r in pairs]).mean()
 
 
 def patch_labels(mask: Tensor, size: tuple[int, int], mode: str = "nearest") -> Tensor:
@@ -60,6 +65,26 @@ def patch_labels(mask: Tensor, size: tuple[int, int], mode: str = "nearest") -> 
     raise ValueError(f"mask labels must be 'nearest' or 'maxpool', not {mode!r}")
 
 
+def chance_level(share: float) -> float:
+    """Loss of the best discriminator that does not look: one score for every patch.
+
+    With a share p of the prediction's patches labelled fake, and all of the picture's real, it
+    minimises (2 - p) softplus(-s) + p softplus(s). Best is sigmoid(s) = 1 - p / 2, at a loss of
+    2 H(p / 2), H being the entropy of a coin in nats. A loss near it says that nothing was learned,
+    however sure the scores may look.
+
+    Args:
+        share: p in [0, 1], such as ``patch_labels(mask, size).mean()``.
+
+    Raises:
+        ValueError: p outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of patches labelled fake must lie in [0, 1], not {share!r}")
+    fake = share / 2  # of all patches, of both passes
+    return -2 * sum(p * math.log(p) for p in (fake, 1 - fake) if p > 0)
+
+
 def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     """Mean over the batch of the squared norm of d(sum of logits) / d(image); on reals only.
 
@@ -69,13 +94,25 @@ def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     return gradient.square().sum((1, 2, 3)).mean()
 
 
+def _unwrapped(discriminator: Callable) -> Callable:
+    """What lies in a DistributedDataParallel wrapper.
+
+    The wrapper waits after each forward pass for gradients of its parameters; the generator's
+    step has none to give.
+    """
+    inner = getattr(discriminator, "module", None)
+    return inner if isinstance(inner, nn.Module) else discriminator
+
+
 class LaMaLoss(nn.Module):
     """The final loss of LaMa, for the generator's step and for the discriminator's.
 
     Args:
-        discriminator: image -> (logits, features); None leaves out the terms that need it.
-        perceptual: image -> feature maps, compared by their mean squared differences, summed
-            over layers; None leaves the term out.
+        discriminator: image -> (logits, features), plain or in DistributedDataParallel; None
+            leaves out the terms that need it.
+        perceptual: a :class:`~lama_ref.perceptual.PerceptualLoss`, or image -> feature maps, for
+            one as published (sum over layers) with BatchNorm in evaluation mode; None leaves
+            the term out.
         weights: factors of the terms.
         labels: how mask labels are made, see :func:`patch_labels`.
     """
@@ -83,12 +120,14 @@ class LaMaLoss(nn.Module):
     def __init__(
         self,
         discriminator: Callable | None,
-        perceptual: Callable | None = None,
+        perceptual: PerceptualLoss | Callable | None = None,
         weights: LossWeights | None = None,
         labels: str = "nearest",
     ):
         super().__init__()
         self._d = discriminator
+        if perceptual is not None and not isinstance(perceptual, PerceptualLoss):
+            perceptual = PerceptualLoss(perceptual)
         self.perceptual, self.labels = perceptual, labels
         self.weights = weights or LossWeights()
 
@@ -97,17 +136,15 @@ class LaMaLoss(nn.Module):
         w = self.weights
         terms = {"l1": masked_l1(prediction, image, mask, w.l1_known, w.l1_hole)}
         if self._d is not None:
-            _, real = self._d(image)
-            logits, fake = self._d(prediction)
+            d = _unwrapped(self._d)
+            with torch.no_grad():
+                _, real = d(image)
+            logits, fake = d(prediction)
             # non-saturating: -log sigmoid(D(y)) = softplus(-D(y)), known patches included
-            terms["adversarial"] = w.adversarial * F.softplus(-logits).mean()
+            terms["adversarial"] = w.adversarial * F.softplus(-at_least_float32(logits)).mean()
             terms["feature_matching"] = w.feature_matching * feature_matching(real, fake)
         if self.perceptual is not None:
-            with torch.no_grad():
-                real = self.perceptual(image)
-            fake = self.perceptual(prediction)
-            layers = [F.mse_loss(f, r) for f, r in zip(fake, real)]
-            terms["perceptual"] = w.perceptual * torch.stack(layers).sum()
+            terms["perceptual"] = w.perceptual * self.perceptual(prediction, image)
         return torch.stack(list(terms.values())).sum(), terms
 
     def discriminator(
@@ -119,14 +156,20 @@ class LaMaLoss(nn.Module):
         """
         if self._d is None:
             raise ValueError("this LaMaLoss was made without a discriminator")
-        image = image.detach().requires_grad_(torch.is_grad_enabled())
-        logits_real, _ = self._d(image)
-        logits_fake, _ = self._d(prediction.detach())
+        penalised = self.weights.r1 > 0 and torch.is_grad_enabled()
+        image = image.detach().requires_grad_(penalised)
+        # The penalty squares a sum of many small gradients: half precision loses them, so under
+        # autocast this pass alone stays in float32.
+        precise = torch.autocast(image.device.type, enabled=False) if penalised else nullcontext()
+        with precise:
+            logits_real, _ = self._d(image)
+        logits_fake = at_least_float32(self._d(prediction.detach())[0])
         fake = patch_labels(mask, logits_fake.shape[-2:], self.labels)
         terms = {
-            "real": F.softplus(-logits_real).mean(),
+            "real": F.softplus(-at_least_float32(logits_real)).mean(),
             "fake": (fake * F.softplus(logits_fake) + (1 - fake) * F.softplus(-logits_fake)).mean(),
         }
-        if self.weights.r1 and torch.is_grad_enabled():
-            terms["r1"] = self.weights.r1 * r1_penalty(logits_real, image)
+        if penalised:
+            with precise:
+                terms["r1"] = self.weights.r1 * r1_penalty(logits_real, image)
         return torch.stack(list(terms.values())).sum(), terms

@@ -283,4 +283,4 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
     bar.close()
     if config.settle:
         settle_batchnorm(generator, data, config.settle)
-    return weight_files.save_generator(generator, folder / "weights.safetensors")
+    return weight_files.save(generator, folder / "weights.safetensors")

@@ -195,7 +195,7 @@ def test_an_inverted_mask_is_noticed(inpaint):
 
 def test_names_and_paths(tmp_path):
     generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).eval()
-    path = weights.save_generator(generator, tmp_path / "mine.safetensors")
+    path = weights.save(generator, tmp_path / "mine.safetensors")
     image, mask = RNG.random((16, 16, 3)), hole_of((16, 16))
     expected = lama_ref.Inpainter(generator)(image, mask)
     np.testing.assert_array_equal(lama_ref.Inpainter(path)(image, mask), expected)

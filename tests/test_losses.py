@@ -8,10 +8,19 @@ import golden_weights as golden
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from scipy import optimize
 from torch import Tensor, nn
 
 from lama_ref import LaMaLoss, build_discriminator
-from lama_ref.losses import LossWeights, feature_matching, masked_l1, patch_labels, r1_penalty
+from lama_ref.losses import (
+    LossWeights,
+    chance_level,
+    feature_matching,
+    masked_l1,
+    patch_labels,
+    r1_penalty,
+)
 
 LN2 = math.log(2)
 
@@ -85,6 +94,21 @@ def test_published_value(published, term, expected):
     assert published[term].item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_published_values_of_the_other_filling():
+    """Another discriminator, pictures and mask; both kinds of labels."""
+    d = golden.fill_normal(build_discriminator())
+    (a, m), (b, _) = (golden.image_and_mask(seed, 2, 64, 64) for seed in (1, 2))
+    assert patch_labels(m, (7, 7)).sum() == 28
+    for (known, hole), expected in {(10, 0): 2.3413029, (1, 3): 0.5342214}.items():
+        assert masked_l1(b, a, m, known, hole).item() == pytest.approx(expected, rel=1e-6)
+    assert feature_matching(d(a)[1], d(b)[1]).item() == pytest.approx(0.00753645, rel=1e-5)
+    assert LaMaLoss(d).generator(a, m, b)[1]["adversarial"].item() == pytest.approx(6.7903666)
+    for labels, expected in {"nearest": 1.3656831, "maxpool": 1.3872982}.items():
+        total, terms = LaMaLoss(d, labels=labels).discriminator(a, m, b)
+        assert total.item() == pytest.approx(expected, rel=1e-6)
+        assert terms["r1"].item() == pytest.approx(3.92929e-6, rel=1e-5)
+
+
 def test_totals_are_sums(published):
     terms = ("l1", "adversarial", "feature_matching")
     total = sum(published[t].item() for t in terms)
@@ -156,6 +180,32 @@ def test_maxpool_labels_are_fake_as_soon_as_they_touch(size):
 def test_unknown_labels():
     with pytest.raises(ValueError, match="'bilinear'"):
         patch_labels(torch.zeros(1, 1, 8, 8), (2, 2), "bilinear")
+
+
+# --------------------------------------------------------------------------- chance level
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.317, 0.5, 1.0])
+def test_chance_level_is_the_least_loss_of_one_score(share):
+    """Against a numerical minimum of the loss itself, over scores of a discriminator."""
+
+    def loss(score: float) -> float:
+        mask = torch.zeros(1, 1, 1, 1000)
+        mask[..., : round(1000 * share)] = 1
+        d = Constant(score, (1, 1000))
+        with torch.no_grad():
+            return LaMaLoss(d).discriminator(torch.zeros(1, 3, 1, 1000), mask, mask)[0].item()
+
+    best = optimize.minimize_scalar(loss, bounds=(-10, 20), method="bounded")
+    assert chance_level(share) == pytest.approx(best.fun, abs=2e-5)
+    if share > 0:
+        assert 1 / (1 + math.exp(-best.x)) == pytest.approx(1 - share / 2, abs=2e-3)
+
+
+def test_chance_level_at_the_ends_and_outside():
+    assert chance_level(0) == 0 and chance_level(1) == pytest.approx(2 * LN2)
+    assert chance_level(0.316) == pytest.approx(0.873, abs=5e-4)
+    for share in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="share of patches"):
+            chance_level(share)
 
 
 # --------------------------------------------------------------------------- R1
@@ -384,3 +434,63 @@ def test_same_input_same_loss():
     for run in (loss.generator, loss.discriminator):
         first, second = (run(image, mask, prediction)[0] for _ in range(2))
         assert torch.equal(first, second)
+
+
+# --------------------------------------------------------------------------- where it has to run
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_mixed_precision(dtype):
+    """Under autocast R1 and its gradient are as in float32; the other terms nearly so."""
+    image, mask, prediction = (t.float() for t in batch(2, 64))
+    d = build_discriminator(width=8).eval()
+    loss = LaMaLoss(d, lambda x: [F.conv2d(x, d.model0[0].weight.detach())])
+
+    def run() -> tuple[dict[str, Tensor], Tensor]:
+        terms = loss.generator(image, mask, prediction)[1]
+        total, terms_d = loss.discriminator(image, mask, prediction)
+        d.zero_grad()
+        terms_d["r1"].backward(retain_graph=True)
+        gradient = nn.utils.parameters_to_vector(p.grad for p in d.parameters() if p.ndim > 1)
+        total.backward()  # double backward through the rest does not fail
+        return terms | terms_d, gradient
+
+    expected, gradient = run()
+    with torch.autocast("cpu", dtype):
+        assert d(image)[0].dtype == dtype  # it is on
+        terms, mixed = run()
+    assert terms["r1"].item() == pytest.approx(expected["r1"].item(), rel=1e-6)
+    torch.testing.assert_close(mixed, gradient)
+    for name, value in expected.items():
+        assert terms[name].dtype == torch.float32
+        assert terms[name].item() == pytest.approx(value.item(), rel=0.02), name
+
+
+def _one_of_two(rank: int, rendezvous: str, result: str) -> None:
+    """Two steps of both losses with half of the batch, the discriminator distributed."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2
+    )
+    d = golden.fill_normal(build_discriminator(width=8))
+    loss = LaMaLoss(nn.parallel.DistributedDataParallel(d), weights=LossWeights(r1=10))
+    image, mask, prediction = (t.float()[rank::2] for t in batch(4, 64))
+    for _ in range(2):
+        d.requires_grad_(False)
+        loss.generator(image, mask, prediction.clone().requires_grad_())[0].backward()
+        d.requires_grad_(True).zero_grad()
+        loss.discriminator(image, mask, prediction)[0].backward()
+    if rank == 0:
+        torch.save([p.grad for p in d.parameters()], result)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_two_processes_give_the_gradient_of_one(tmp_path):
+    """R1 differentiates twice: DistributedDataParallel must average the sum of all terms."""
+    result = tmp_path / "gradients.pt"
+    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path / "meet"), str(result)), 2)
+    d = golden.fill_normal(build_discriminator(width=8))
+    LaMaLoss(d, weights=LossWeights(r1=10)).discriminator(*(t.float() for t in batch(4, 64)))[
+        0
+    ].backward()
+    for distributed, parameter in zip(torch.load(result, weights_only=True), d.parameters()):
+        torch.testing.assert_close(distributed, parameter.grad, rtol=1e-4, atol=1e-6)

@@ -798,9 +798,3 @@ def test_states_without_the_network_are_refused():
         official.load_generator({})
     with pytest.raises(TypeError, match="state dict.*int"):
         official.load_generator(3)
-
-
-def test_parity_table_lines_up():
-    table = official.parity_table([("a net", "mean", 0.5, 0.50001, 2e-5), ("b", "x", -1, -1.0, 0)])
-    lines = table.splitlines()
-    assert len({len(line) for line in lines}) == 1 and "2.0e-05" in lines[2]

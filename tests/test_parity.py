@@ -4,6 +4,8 @@ Expected values were computed once with the published code, on a CPU in float32,
 that are functions of their keys (``golden_weights.py``). The last test prints all comparisons.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from golden_weights import (
     statistics,
 )
 
-from lama_ref import ffc, official
+from lama_ref import ffc
 from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import GeneratorConfig, MultiDilatedConv, build_generator
 
@@ -361,10 +363,22 @@ def test_full_discriminator(rows):
         )
 
 
+def parity_table(rows: Iterable[tuple[str, str, float, float, float]]) -> str:
+    """A table to print of (network, quantity, expected, computed, difference)."""
+    cells = [("network", "quantity", "expected", "computed", "difference")]
+    cells += [(a, b, f"{x:.8g}", f"{y:.8g}", f"{d:.1e}") for a, b, x, y, d in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = [
+        "  ".join([a.ljust(widths[0]), b.ljust(widths[1]), *map(str.rjust, rest, widths[2:])])
+        for a, b, *rest in cells
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
 def test_parity_table(rows, capsys):
     """Prints the worst value of each comparison above (of those that were run)."""
     worst = {row[0]: row for row in sorted(rows, key=lambda row: row[-1])}
-    table = official.parity_table([worst[name] for name in dict.fromkeys(row[0] for row in rows)])
+    table = parity_table([worst[name] for name in dict.fromkeys(row[0] for row in rows)])
     with capsys.disabled():
         print(f"\n\n{table}\n\n{len(rows)} values compared")
         for mode, is_train in (("evaluation", False), ("training", True)):

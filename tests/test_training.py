@@ -167,7 +167,7 @@ def test_the_log_is_json_lines(tmp_path):
 
 def test_a_start_that_does_not_fit_is_named(tmp_path):
     other = build_generator("tiny", width=4)
-    weights.save_generator(other, tmp_path / "other.safetensors")
+    weights.save(other, tmp_path / "other.safetensors")
     config = TrainConfig(generator="tiny", start=str(tmp_path / "other.safetensors"), **SMALL)
     with pytest.raises(ValueError, match="other.safetensors"):
         train(config, tmp_path / "run", progress=False)

@@ -10,7 +10,7 @@ compare every key and shape before they copy a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from ..discriminator import Discriminator
 from ..ffc import split_channels
 from ..generator import Generator, GeneratorConfig, resolve_config
+from ..perceptual import ResNet50
 from .checkpoints import read_checkpoint
 
 __all__ = [
     "infer_config",
     "load_discriminator",
     "load_generator",
-    "parity_table",
+    "load_hrf_encoder",
     "read_checkpoint",
 ]
 
@@ -64,6 +65,29 @@ def load_discriminator(source: Source) -> Discriminator:
     with torch.device("meta"):
         discriminator = Discriminator(width, layers, max_width)
     return _fill(discriminator, state, f"a discriminator of width {width}, {layers} layers")
+
+
+def load_hrf_encoder(source: Source, *, dilated: bool = True) -> ResNet50:
+    """The network of the published perceptual loss, in evaluation mode.
+
+    Args:
+        source: state dict, or a file for :func:`read_checkpoint`: the ADE20K encoder's own
+            (``encoder_epoch_20.pth``), ImageNet weights of the same authors
+            (``resnet50-imagenet.pth``; their classifier is left out), or a training checkpoint,
+            where it lies under ``loss_resnet_pl.impl.``.
+        dilated: as published. Dilation leaves no trace in the weights, so the same ones give
+            the plain network of the paper's Table 3 with ``dilated=False``.
+
+    Returns:
+        Module: image (B, 3, H, W) in [0, 1], which it normalises itself -> four feature maps.
+
+    Raises:
+        ValueError: no such network found, or one that does not fit (lists keys and shapes).
+    """
+    state = _strip(source, "encoder", r"conv1\.weight", r"(conv|bn)\d\.|layer\d\.", c_in=3)
+    with torch.device("meta"):
+        encoder = ResNet50(dilated)
+    return _fill(encoder, state, "ResNet50 with a stem of three convolutions")
 
 
 def infer_config(source: Source) -> GeneratorConfig:
@@ -135,7 +159,7 @@ def _strip(source: Source, what: str, first: str, inside: str, c_in: int) -> dic
 
     Args:
         source: state dict or file.
-        what: "generator" or "discriminator", the published prefix.
+        what: "generator", "discriminator" (the published prefixes) or "encoder".
         first, c_in: pattern of the first convolution's key, and its input channels.
         inside: pattern of the beginning of all its keys.
     """
@@ -192,15 +216,3 @@ def _fill(network: Network, state: Mapping[str, Tensor], what: str) -> Network:
     }
     network.load_state_dict(copies, assign=True)
     return network.eval()
-
-
-def parity_table(rows: Iterable[tuple[str, str, float, float, float]]) -> str:
-    """A table to print of (network, quantity, expected, computed, difference)."""
-    cells = [("network", "quantity", "expected", "computed", "difference")]
-    cells += [(a, b, f"{x:.8g}", f"{y:.8g}", f"{d:.1e}") for a, b, x, y, d in rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    lines = [
-        "  ".join([a.ljust(widths[0]), b.ljust(widths[1]), *map(str.rjust, rest, widths[2:])])
-        for a, b, *rest in cells
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

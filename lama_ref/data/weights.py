@@ -11,14 +11,18 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..generator import Generator, GeneratorConfig
+from ..perceptual import FeatureConfig, FeatureNet
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @contextmanager
@@ -53,21 +57,21 @@ def weights_folder() -> Path:
     return checkout if checkout.is_dir() else package / "weights"
 
 
-def shipped() -> dict[str, Path]:
-    """Names and files of the shipped generators."""
-    return {path.stem: path for path in sorted(weights_folder().glob("*.safetensors"))}
+def shipped(folder: str = "") -> dict[str, Path]:
+    """Names and files of the shipped generators, or, in "features", of feature networks."""
+    return {path.stem: path for path in sorted((weights_folder() / folder).glob("*.safetensors"))}
 
 
-def save_generator(generator: Generator, path: str | Path, *, half: bool = False) -> Path:
-    """Write a generator's weights and configuration; ``half`` stores them as float16."""
+def save(network: Generator | FeatureNet, path: str | Path, *, half: bool = False) -> Path:
+    """Write a network's weights and configuration; ``half`` stores them as float16."""
     from safetensors.torch import save_file
 
     state = {
         key: value.detach().cpu().half() if half and value.is_floating_point() else value.cpu()
-        for key, value in generator.state_dict().items()
+        for key, value in network.state_dict().items()
     }
     path = Path(path)
-    metadata = {"config": json.dumps(asdict(generator.config)), "format": "pt"}
+    metadata = {"config": json.dumps(asdict(network.config))}  # one entry: their order varies
     with atomic(path) as temporary:
         save_file({k: v.contiguous() for k, v in state.items()}, temporary, metadata)
     return path
@@ -84,7 +88,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 def load_generator(path: str | Path) -> Generator:
     """The generator of a weights file, in evaluation mode.
 
-    A file written by :func:`save_generator` says what it holds; of any other checkpoint the
+    A file written by :func:`save` says what it holds; of any other checkpoint the
     published layout is read off the keys (:mod:`lama_ref.data.official`).
 
     Raises:
@@ -98,12 +102,39 @@ def load_generator(path: str | Path) -> Generator:
         from . import official
 
         return official.load_generator(official.read_checkpoint(path))
+    return _load(path, lambda: Generator(GeneratorConfig(**json.loads(config))))
+
+
+def load_features(name: str | Path) -> FeatureNet:
+    """A feature network for the perceptual loss, in evaluation mode.
+
+    Args:
+        name: shipped weights, "PRETEXT-KIND" with segmentation or classification, and dilated,
+            regular or fourier, such as "segmentation-dilated"; or the path of a file.
+
+    Raises:
+        FileNotFoundError: neither.
+        ValueError: not a file of a feature network.
+    """
+    path = shipped("features").get(str(name), Path(name))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no feature network {str(name)!r}: give the path of a file, or one of "
+            f"{', '.join(shipped('features'))}"
+        )
+    config = _metadata(path).get("config", "{}")
+    return _load(path, lambda: FeatureNet(FeatureConfig(**json.loads(config))))
+
+
+def _load(path: str | Path, build: Callable[[], Network]) -> Network:
+    from safetensors import SafetensorError
+
     try:
-        generator = Generator(GeneratorConfig(**json.loads(config)))
-        generator.load_state_dict(load_state_dict(path))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} does not hold a lama_ref generator: {error}") from None
-    return generator.eval()
+        network = build()
+        network.load_state_dict(load_state_dict(path))
+    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{path} does not hold the network that it should: {error}") from None
+    return network.eval()
 
 
 def _metadata(path: str | Path) -> dict[str, str]:
@@ -122,17 +153,18 @@ def checksum(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def card(name: str) -> dict:
-    """The model card of shipped weights: what they are, how trained, on what, how good."""
-    files = shipped()
-    if name not in files:
-        raise ValueError(f"no shipped weights {name!r}: there are {', '.join(files)}")
-    return json.loads(files[name].with_suffix(".json").read_text(encoding="utf-8"))
+def card(name: str | Path) -> dict:
+    """The model card of weights (shipped ones by name, others by path): what, how, how good."""
+    files = shipped() | shipped("features")
+    path = files.get(str(name), Path(name)).with_suffix(".json")
+    if not path.is_file():
+        raise ValueError(f"no shipped weights {str(name)!r}: there are {', '.join(files)}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def verify(name: str) -> str:
     """Compare shipped weights with their card; returns the problem, empty if there is none."""
-    path = shipped()[name]
+    path = (shipped() | shipped("features"))[name]
     try:
         expected = card(name)["sha256"]
     except (OSError, KeyError, ValueError) as error:

@@ -1,0 +1,347 @@
+"""The perceptual loss and its networks: published values, and what each switch does."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import golden_weights as golden
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lama_ref import LaMaLoss, build_discriminator, build_generator, official, perceptual
+from lama_ref.data import pretext, scenes, weights
+from lama_ref.generator import inpaint_batch
+from lama_ref.losses import LossWeights
+from lama_ref.perceptual import FeatureConfig, FeatureNet, PerceptualLoss, ResNet50
+
+KINDS = ("dilated", "regular", "fourier")
+
+
+# --------------------------------------------------------------------------- the published encoder
+@pytest.fixture(scope="module")
+def encoder() -> ResNet50:
+    return official.load_hrf_encoder(golden.fill_normal(ResNet50()).state_dict())
+
+
+def test_encoder_has_the_published_keys():
+    published = golden.facts()["ade20k"]
+    with torch.device("meta"):
+        own = ResNet50()
+    assert {k: list(v.shape) for k, v in own.state_dict().items()} == golden.keys()["ade20k"]
+    assert len(own.state_dict()) == 330
+    assert sum(p.numel() for p in own.parameters()) == published["params"] == 23_631_808
+
+
+def test_encoder_gives_the_published_features(encoder):
+    """Means of the four feature maps of one picture, and the layers' distances of two."""
+    (a, _), (b, _) = (golden.image_and_mask(seed, 2, 64, 64) for seed in (1, 2))
+    features = encoder(a)
+    assert [tuple(f.shape) for f in features] == [
+        (2, 256, 16, 16), (2, 512, 8, 8), (2, 1024, 8, 8), (2, 2048, 8, 8)
+    ]  # fmt: skip
+    means = [f.mean().item() for f in features]
+    assert means == pytest.approx([0.17349592, 0.20001142, 0.25604763, 0.20027785], rel=1e-5)
+    layers = PerceptualLoss(encoder).layers(a, b)
+    expected = [1.8884854e-3, 2.8308580e-4, 3.906327e-5, 7.54996e-6]
+    assert layers.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_published_loss_of_the_other_filling():
+    encoder = golden.fill_uniform(ResNet50())
+    published = golden.facts()["ade20k"]
+    a, b = golden.image(11, 2, 3, 64, 64), golden.image(12, 2, 3, 64, 64)
+    assert [list(f.shape) for f in encoder(a)] == published["shapes"]
+    value = PerceptualLoss(encoder)(b, a).item()
+    assert value == pytest.approx(published["hrfpl_sum_mse"], rel=1e-5)
+    assert PerceptualLoss(encoder, "mean")(b, a).item() == pytest.approx(value / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize(("batchnorm", "expected"), [("eval", 0.0665455), ("train", 377.348)])
+def test_batchnorm_switch(encoder, batchnorm, expected):
+    """The published training normalised with batch statistics: another loss altogether."""
+    (a, _), (b, _) = (golden.image_and_mask(seed, 2, 64, 64) for seed in (1, 2))
+    state, encoder = encoder.state_dict(), deepcopy(encoder)
+    loss = LaMaLoss(None, PerceptualLoss(encoder, batchnorm=batchnorm)).train()
+    _, terms = loss.generator(a, a[:, :1] * 0, b)
+    assert terms["perceptual"].item() == pytest.approx(expected, rel=1e-4)
+    moved = any(not torch.equal(v, state[k]) for k, v in encoder.state_dict().items())
+    assert moved == (batchnorm == "train")  # running statistics drift
+
+
+def test_plain_variant_has_the_same_weights_and_coarser_maps(encoder):
+    plain = official.load_hrf_encoder(encoder.state_dict(), dilated=False)
+    x = golden.image(0, 1, 3, 64, 64)
+    assert [tuple(f.shape[1:]) for f in plain(x)] == [
+        (256, 16, 16), (512, 8, 8), (1024, 4, 4), (2048, 2, 2)
+    ]  # fmt: skip
+    for a, b in zip(plain(x)[:2], encoder(x)[:2]):  # dilation begins after the second stage
+        torch.testing.assert_close(a, b)
+
+
+def test_loading_an_encoder(encoder, tmp_path):
+    state = encoder.state_dict()
+    x = golden.image(0, 1, 3, 32, 32)
+    expected = encoder(x)
+    # in a training checkpoint, and with the classifier of ImageNet weights
+    nested = {f"loss_resnet_pl.impl.{k}": v for k, v in state.items()} | {"generator.x": x}
+    torch.save({"state_dict": nested}, tmp_path / "last.ckpt")
+    torch.save(state | {"fc.weight": x, "fc.bias": x}, tmp_path / "resnet50-imagenet.pth")
+    for name in ("last.ckpt", "resnet50-imagenet.pth"):
+        loaded = official.load_hrf_encoder(tmp_path / name)
+        assert not loaded.training
+        for a, b in zip(loaded(x), expected):
+            assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="(?s)does not fit ResNet50.*missing.*layer4"):
+        official.load_hrf_encoder({k: v for k, v in state.items() if "layer4" not in k})
+    with pytest.raises(ValueError, match="no LaMa encoder in these 2 tensors"):
+        official.load_hrf_encoder({"a": x, "b": x})
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) images.*\(1, 4, 8, 8\)"):
+        encoder(torch.zeros(1, 4, 8, 8))
+
+
+# --------------------------------------------------------------------------- a whole training step
+@pytest.mark.parametrize(
+    ("batchnorm", "perceptual_term", "total", "norm", "d_total", "d_norm"),
+    [
+        ("eval", 0.1168331, 54.4685135, 301.7668, 1.5646310, None),
+        ("train", 379.27457, 433.62625, 1.0159e5, 1.5511478, 16.17885),
+    ],
+)
+def test_published_training_step(encoder, batchnorm, perceptual_term, total, norm, d_total, d_norm):
+    """Generator's loss, clipping to norm 1, Adam, then the discriminator's on a new prediction.
+
+    Batch statistics of 128 values make the encoder's gradient in training mode a matter of
+    rounding: scaling the picture by 1 + 1e-7 moves its norm by 0.2 %, and float64 gives 101,700,
+    0.11 % off the recorded value. Adam's first step takes the sign of each gradient, so what
+    follows it scatters as well (in float64: 1.5530, and 1.5551 after that scaling).
+    """
+    chaotic = batchnorm == "train"
+    encoder = deepcopy(encoder)  # whose running statistics may drift
+    image, mask = golden.image_and_mask(1, 2, 64, 64)
+    generator = golden.fill_normal(build_generator("lama-fourier")).train()
+    discriminator = golden.fill_normal(build_discriminator()).train()
+    loss = LaMaLoss(discriminator, PerceptualLoss(encoder, batchnorm=batchnorm)).train()
+
+    prediction, _ = inpaint_batch(generator, image, mask)
+    value, terms = loss.generator(image, mask, prediction)
+    assert {k: v.item() for k, v in terms.items()} == pytest.approx(
+        {
+            "l1": 1.8520819,
+            "adversarial": 7.5568600,
+            "feature_matching": 44.9427376,
+            "perceptual": perceptual_term,
+        },
+        rel=1e-4,
+    )
+    assert value.item() == pytest.approx(total, rel=1e-4)
+    value.backward()
+    gradient_norm = nn.utils.clip_grad_norm_(generator.parameters(), 1)
+    assert gradient_norm.item() == pytest.approx(norm, rel=4e-3 if chaotic else 1e-3)
+    torch.optim.Adam(generator.parameters(), 1e-3).step()
+
+    discriminator.zero_grad()
+    prediction, _ = inpaint_batch(generator, image, mask)  # the published code runs it again
+    value, terms = loss.discriminator(image, mask, prediction)
+    value.backward()
+    assert value.item() == pytest.approx(d_total, rel=5e-3 if chaotic else 1e-3)
+    assert terms["r1"].item() == pytest.approx(0.02858718, rel=1e-3)
+    if d_norm:
+        gradient_norm = nn.utils.get_total_norm([p.grad for p in discriminator.parameters()])
+        assert gradient_norm.item() == pytest.approx(d_norm, rel=3e-3)
+
+
+# --------------------------------------------------------------------------- the loss itself
+def test_loss_by_hand():
+    rng = np.random.default_rng(0)
+    a, b = (torch.from_numpy(rng.random((2, 3, 6, 5))) for _ in range(2))
+    features = lambda x: [x.mean(1), 3 * x[..., ::2]]  # noqa: E731
+    difference = (a - b).numpy()
+    layers = [(difference.mean(1) ** 2).mean(), 9 * (difference[..., ::2] ** 2).mean()]
+    assert PerceptualLoss(features).layers(a, b).tolist() == pytest.approx(layers)
+    assert PerceptualLoss(features)(a, b).item() == pytest.approx(sum(layers))
+    assert PerceptualLoss(features, "mean")(a, b).item() == pytest.approx(sum(layers) / 2)
+
+
+def test_gradient_reaches_the_prediction_alone():
+    net = FeatureNet(FeatureConfig(width=4)).double()
+    rng = np.random.default_rng(0)
+    a, b = (torch.from_numpy(rng.random((1, 3, 8, 8))).requires_grad_() for _ in range(2))
+    loss = PerceptualLoss(net)
+    loss(a, b).backward()
+    assert a.grad is not None and a.grad.any() and b.grad is None
+    assert all(p.grad is None for p in net.parameters())  # frozen
+    a.grad = None
+    assert torch.autograd.gradcheck(lambda y: loss(y, b), (a,))
+
+
+def test_evaluation_mode_is_kept():
+    net = FeatureNet(FeatureConfig(width=4))
+    assert net.training
+    parent = nn.ModuleList([PerceptualLoss(net)])
+    assert not net.training
+    assert not parent.train()[0].features.training
+    follows = PerceptualLoss(net, batchnorm="train")
+    assert follows.train().features.training and not follows.eval().features.training
+
+
+@pytest.mark.parametrize("wrong", [{"reduction": "max"}, {"batchnorm": "frozen"}], ids=str)
+def test_unknown_switch(wrong):
+    with pytest.raises(ValueError, match=f"not '{next(iter(wrong.values()))}'"):
+        PerceptualLoss(lambda x: [x], **wrong)
+
+
+# --------------------------------------------------------------------------- small networks
+def test_the_three_kinds_are_of_equal_size():
+    sizes = [sum(p.numel() for p in FeatureNet(FeatureConfig(k)).parameters()) for k in KINDS]
+    assert max(sizes) < 1.02 * min(sizes) and sizes[0] == sizes[1] == 226_289
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_feature_maps(kind):
+    net = FeatureNet(FeatureConfig(kind, classes=5, width=8)).eval()
+    x = torch.rand(2, 3, 33, 46)
+    assert [f.shape[-2:] for f in net(x)] == [(17, 23), (9, 12), (9, 12), (9, 12)]
+    assert net.scores(x).shape == (2, 5, 9, 12)
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        net(x[0])
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match="'vgg'"):
+        FeatureNet(FeatureConfig("vgg"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "field"), [("dilated", 119), ("regular", 55), ("fourier", 128)])
+def test_receptive_field(kind, field):
+    """Input pixels on which the middle of the last map depends, by gradient: as computed.
+
+    2 after the stem's stride, each 3x3 convolution adds 2 * dilation * stride so far; an FFC
+    reaches everything.
+    """
+    torch.manual_seed(0)
+    net = FeatureNet(FeatureConfig(kind, width=8)).eval().double()
+    x = torch.rand(1, 3, 128, 128, dtype=torch.float64).requires_grad_()
+    total = torch.zeros(())
+    for _ in range(3):  # several weights, since ReLUs hide pixels at random
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.reset_parameters()
+        (g,) = torch.autograd.grad(net(x)[-1][0, :, 16, 16].sum(), x)
+        total = total + g.abs().sum((0, 1))
+    rows = total.sum(1).nonzero()
+    assert (rows.max() - rows.min() + 1).item() == field
+
+
+# --------------------------------------------------------------------------- pretext tasks
+def test_pretext_losses_by_hand():
+    torch.manual_seed(0)
+    net = FeatureNet(FeatureConfig(classes=3, width=4)).eval()
+    image = torch.rand(2, 3, 8, 8)
+    labels = torch.zeros(2, 8, 8, dtype=torch.long)
+    labels[1, :, 4:] = 2
+    full = F.interpolate(net.scores(image), (8, 8), mode="bilinear").softmax(1)
+    expected = -full.gather(1, labels[:, None]).log().mean()
+    torch.testing.assert_close(pretext.pretext_loss(net, "segmentation", image, labels), expected)
+    p = net.scores(image).mean((2, 3)).sigmoid()
+    truth = torch.tensor([[1.0, 0, 0], [1, 0, 1]])
+    expected = -(truth * p.log() + (1 - truth) * (1 - p).log()).mean()
+    torch.testing.assert_close(pretext.pretext_loss(net, "classification", image, labels), expected)
+    with pytest.raises(ValueError, match="'jigsaw'"):
+        pretext.pretext_loss(net, "jigsaw", image, labels)
+
+
+def test_a_label_occurs_from_one_percent_on():
+    labels = torch.zeros(1, 20, 20, dtype=torch.long)
+    labels[0, 0, :4] = 1  # 4 of 400 pixels
+    labels[0, 1, :3] = 2
+    assert pretext.occurring(labels, 4).tolist() == [[1, 1, 0, 0]]
+
+
+class Oracle(FeatureNet):
+    """Knows the labels: the scene's, at 1/4 of the resolution, from the picture it is given."""
+
+    def __init__(self, truth: Tensor):
+        super().__init__(FeatureConfig(width=4))
+        self.truth = truth
+
+    def scores(self, image: Tensor) -> Tensor:
+        return F.one_hot(self.truth[: len(image)], 17).permute(0, 3, 1, 2).float() - 0.01
+
+
+def test_evaluation_by_an_oracle():
+    _, labels = scenes.batch(10, 32, np.random.default_rng(5))
+    labels = torch.from_numpy(labels).long()
+    result = pretext.evaluate(Oracle(labels), n=10, size=32, seed=5)
+    counts = np.bincount(labels.flatten(), minlength=17)
+    assert result["pixels"] == 1 and result["classes"] == 1 and result["occurring"] > 0.99
+    assert result["pixels_commonest"] == pytest.approx(counts.max() / counts.sum(), abs=1e-4)
+    wrong = pretext.evaluate(Oracle((labels + 1) % 17), n=10, size=32, seed=5)
+    assert wrong["pixels"] == 0 and wrong["classes"] == 0
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_training_learns_and_repeats(task, tmp_path):
+    config = pretext.PretextConfig(
+        pretext=task, steps=40, stages=((0.0, 16, 4), (0.5, 32, 2)), held_out=4, seed=1
+    )
+    first = pretext.train(config, tmp_path / "a", progress=False)
+    second = pretext.train(config, tmp_path / "b", progress=False)
+    assert first.read_bytes() == second.read_bytes()
+    card = weights.card(first)
+    assert card["sha256"] == weights.checksum(first) and card["training"]["pretext"] == task
+    fresh = FeatureNet(FeatureConfig())
+    trained = weights.load_features(first)
+    image, labels = map(torch.from_numpy, scenes.batch(20, 32, np.random.default_rng(9)))
+    with torch.no_grad():
+        losses = [
+            pretext.pretext_loss(net.train(), task, image, labels.long()).item()
+            for net in (fresh, trained)
+        ]
+    assert losses[1] < 0.9 * losses[0]
+
+
+# --------------------------------------------------------------------------- what is shipped
+def test_shipped_feature_networks():
+    files = weights.shipped("features")
+    assert set(files) == {f"{p}-{k}" for p in ("segmentation", "classification") for k in KINDS}
+    assert sum(path.stat().st_size for path in files.values()) < 3e6
+    for name, path in files.items():
+        card = weights.card(path)
+        assert weights.checksum(path) == card["sha256"], name
+        assert name == f"{card['training']['pretext']}-{card['network']['kind']}"
+        assert not weights.load_features(name).training
+
+
+@pytest.mark.parametrize("name", [f"segmentation-{kind}" for kind in KINDS])
+def test_shipped_accuracy_is_that_of_the_card(name):
+    """On the first 50 of the card's 200 held-out scenes, to sampling error."""
+    held_out = weights.card(weights.shipped("features")[name])["held_out"]
+    here = pretext.evaluate(weights.load_features(name), n=50)
+    assert here["pixels"] == pytest.approx(held_out["pixels"], abs=0.06)
+    assert here["pixels"] > held_out["pixels_commonest"] + 0.3
+
+
+def test_loading_features_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'vgg19'.*segmentation-dilated"):
+        weights.load_features("vgg19")
+    with pytest.raises(ValueError, match="does not hold"):
+        weights.load_features(weights.shipped()["mini-fourier"])
+    (tmp_path / "text.safetensors").write_text("no")
+    with pytest.raises(ValueError, match="does not hold"):
+        weights.load_features(tmp_path / "text.safetensors")
+
+
+def test_shipped_network_as_perceptual_loss():
+    """A blurred picture is farther off than the picture itself, and gradients reach it."""
+    image = torch.from_numpy(scenes.batch(2, 64, np.random.default_rng(3))[0])
+    blurred = F.avg_pool2d(image, 5, 1, 2).requires_grad_()
+    loss = LaMaLoss(None, weights.load_features("segmentation-dilated"), LossWeights(perceptual=1))
+    _, terms = loss.generator(image, image[:, :1] * 0, blurred)
+    assert terms["perceptual"].item() > 1e-3
+    terms["perceptual"].backward()
+    assert blurred.grad is not None and blurred.grad.any()
+    assert loss.generator(image, image[:, :1] * 0, image)[1]["perceptual"].item() == 0
+    assert perceptual.FeatureNet is FeatureNet
