@@ -164,7 +164,8 @@ class LaMaLoss(nn.Module):
         with precise:
             logits_real, _ = self._d(image)
         logits_fake = at_least_float32(self._d(prediction.detach())[0])
-        fake = patch_labels(mask, logits_fake.shape[-2:], self.labels)
+        height, width = logits_fake.shape[-2:]
+        fake = patch_labels(mask, (height, width), self.labels)
         terms = {
             "real": F.softplus(-at_least_float32(logits_real)).mean(),
             "fake": (fake * F.softplus(logits_fake) + (1 - fake) * F.softplus(-logits_fake)).mean(),

@@ -42,8 +42,9 @@ class TrainConfig:
         warmup: steps over which the step size rises to its full value.
         decay_from: share of the run after which it falls, linearly to 0.
         clip: largest gradient norm of either network.
-        weights: of the loss terms; without weight on what needs a discriminator there is none,
-            and the perceptual term needs a network that this trainer does not have yet.
+        weights: of the loss terms; without weight on what needs a discriminator there is none.
+        perceptual: feature network of the perceptual loss, a shipped one by name, such as
+            "segmentation-dilated", or the path of a file; None leaves the term out.
         discriminator_width: channels of the discriminator's first layer.
         start: a weights file of the same generator, or a published checkpoint, to begin with.
         settle: batches at the end over which BatchNorm statistics are averaged anew.
@@ -65,6 +66,7 @@ class TrainConfig:
     weights: LossWeights = field(
         default_factory=lambda: LossWeights(l1_hole=10.0, adversarial=0.0, feature_matching=0.0)
     )
+    perceptual: str | None = None
     discriminator_width: int = 32
     start: str | None = None
     settle: int = 50
@@ -230,6 +232,7 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
         discriminator and torch.optim.Adam(discriminator.parameters(), config.lr_discriminator),
     )
     photos = folders.Photos(config.photos) if config.photos else None  # complains early
+    features = weight_files.load_features(config.perceptual) if config.perceptual else None
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     try:
@@ -245,7 +248,7 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
         ) from error
     weight_files.write_json(folder / "config.json", asdict(config))
 
-    loss = LaMaLoss(discriminator, weights=config.weights)
+    loss = LaMaLoss(discriminator, features, config.weights)
     sums: dict[str, float] = {}
     count = 0
     start, first = time.time(), state.step

@@ -31,7 +31,10 @@ def tensors(path):
 @pytest.mark.parametrize("adversarial", [False, True])
 def test_resumed_equals_uninterrupted(tmp_path, adversarial, monkeypatch):
     chosen = LossWeights() if adversarial else TrainConfig().weights
-    config = TrainConfig(generator="tiny", weights=chosen, discriminator_width=8, **SMALL)
+    perceptual = "segmentation-dilated" if adversarial else None
+    config = TrainConfig(
+        generator="tiny", weights=chosen, perceptual=perceptual, discriminator_width=8, **SMALL
+    )
     whole = train(config, tmp_path / "whole", progress=False)
 
     step = training.training_step
@@ -141,6 +144,8 @@ def test_bad_settings_and_folders_complain_before_anything_is_written(tmp_path):
         TrainConfig(scene_share=1.5)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         train(TrainConfig(photos=str(tmp_path / "nowhere")), tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match="no feature network 'vgg'"):
+        train(TrainConfig(perceptual="vgg"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -158,11 +163,12 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, monkeypatch):
 
 
 def test_the_log_is_json_lines(tmp_path):
-    config = TrainConfig(generator="tiny", **(SMALL | {"steps": 20}))
+    options = SMALL | {"steps": 20, "perceptual": "segmentation-dilated"}
+    config = TrainConfig(generator="tiny", **options)
     train(config, tmp_path, progress=False)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20]
-    assert 0 < lines[0]["hole_l1"] < 1 and lines[0]["l1"] > 0
+    assert 0 < lines[0]["hole_l1"] < 1 and lines[0]["l1"] > 0 and lines[0]["perceptual"] > 0
 
 
 def test_a_start_that_does_not_fit_is_named(tmp_path):
