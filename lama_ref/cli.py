@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something could not be done, and a line on standard error 
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, arg
 
+from .data.pretext import PretextConfig
 from .training import TrainConfig
 
-_DEFAULT_TRAINING = TrainConfig()
+_DEFAULT_TRAINING, _DEFAULT_PRETEXT = TrainConfig(), PretextConfig()
 
 
 def inpaint(
@@ -189,6 +191,22 @@ def train(
     return 0
 
 
+def pretext(
+    folder: Positional[Path], config: tyro.conf.OmitArgPrefixes[PretextConfig] = _DEFAULT_PRETEXT
+) -> int:
+    """Train a feature network of the perceptual loss on procedural scenes.
+
+    Args:
+        folder: Where weights and model card go.
+        config: Which network, for which pretext task, and for how long.
+    """
+    from .data.pretext import train as run
+
+    path = run(config, folder)
+    print(f"wrote {path}\n{json.loads(path.with_suffix('.json').read_text())['held_out']}")
+    return 0
+
+
 def evaluate(
     weights: Positional[str] = "mini-fourier",
     photos: Path | None = None,
@@ -232,7 +250,7 @@ def doctor() -> int:
     return 0 if all(fine for _, fine, _ in lines) else 1
 
 
-_COMMANDS = (inpaint, demo, train, evaluate, doctor)
+_COMMANDS = (inpaint, demo, train, pretext, evaluate, doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -121,7 +121,7 @@ def doctor() -> list[tuple[str, bool, str]]:
     shipped = weights.shipped()
     if not shipped:
         lines.append(("weights", False, f"none in {weights.weights_folder()}: clone again"))
-    for name in shipped:
+    for name in (*shipped, *weights.shipped("features")):
         problem = weights.verify(name)
         lines.append((f"weights {name}", not problem, problem or "checksum fits the model card"))
     return lines

@@ -141,6 +141,15 @@ def test_train_a_few_steps(tmp_path, capsys):
     assert generator.config.width == 32
 
 
+def test_pretext_writes_weights_and_card(tmp_path, capsys):
+    options = ["--kind", "regular", "--steps", "2", "--stages", "0", "16", "2", "--held-out", "2"]
+    assert run("pretext", str(tmp_path / "new"), *options) == 0
+    path = tmp_path / "new" / "segmentation-regular.safetensors"
+    assert f"wrote {path}" in capsys.readouterr().out
+    assert weights.card(path)["training"]["steps"] == 2
+    assert weights.load_features(path).config.kind == "regular"
+
+
 def test_doctor_passes_here_and_fails_with_a_remedy(capsys, monkeypatch):
     assert run("doctor") == 0
     out = capsys.readouterr().out

@@ -7,6 +7,7 @@ any clue at any place: the difference that Table 3 of the paper is about.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,7 +84,7 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
     torch.manual_seed(config.seed)
     network = FeatureNet(FeatureConfig(config.kind, len(scenes.LABELS)))
     optimizer = torch.optim.Adam(network.parameters(), config.lr)
-    lines, losses = [], []
+    lines, losses, start = [], [], time.time()
     bar = tqdm(range(config.steps), disable=not progress, unit="step")
     for step in bar:
         rng = np.random.default_rng((config.seed, step))
@@ -105,7 +106,10 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
     card = {
         "network": asdict(network.config),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "training": asdict(config) | {"data": "procedural scenes, endless"},
+        "training": asdict(config),
+        "data": "procedural scenes of lama_ref.scenes, endless; no pictures of others",
+        "seconds": round(time.time() - start),
+        "torch": torch.__version__,
         "log": lines,
         "sha256": weights.checksum(path),
         "held_out": evaluate(weights.load_features(path), config.held_out),
