@@ -94,16 +94,6 @@ def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     return gradient.square().sum((1, 2, 3)).mean()
 
 
-def _unwrapped(discriminator: Callable) -> Callable:
-    """What lies in a DistributedDataParallel wrapper.
-
-    The wrapper waits after each forward pass for gradients of its parameters; the generator's
-    step has none to give.
-    """
-    inner = getattr(discriminator, "module", None)
-    return inner if isinstance(inner, nn.Module) else discriminator
-
-
 class LaMaLoss(nn.Module):
     """The final loss of LaMa, for the generator's step and for the discriminator's.
 
@@ -136,10 +126,9 @@ class LaMaLoss(nn.Module):
         w = self.weights
         terms = {"l1": masked_l1(prediction, image, mask, w.l1_known, w.l1_hole)}
         if self._d is not None:
-            d = _unwrapped(self._d)
             with torch.no_grad():
-                _, real = d(image)
-            logits, fake = d(prediction)
+                _, real = self._d(image)
+            logits, fake = self._d(prediction)
             # non-saturating: -log sigmoid(D(y)) = softplus(-D(y)), known patches included
             terms["adversarial"] = w.adversarial * F.softplus(-at_least_float32(logits)).mean()
             terms["feature_matching"] = w.feature_matching * feature_matching(real, fake)

@@ -473,8 +473,8 @@ def _one_of_two(rank: int, rendezvous: str, result: str) -> None:
     d = golden.fill_normal(build_discriminator(width=8))
     loss = LaMaLoss(nn.parallel.DistributedDataParallel(d), weights=LossWeights(r1=10))
     image, mask, prediction = (t.float()[rank::2] for t in batch(4, 64))
-    for _ in range(2):
-        d.requires_grad_(False)
+    for frozen in (False, True):
+        d.requires_grad_(not frozen)
         loss.generator(image, mask, prediction.clone().requires_grad_())[0].backward()
         d.requires_grad_(True).zero_grad()
         loss.discriminator(image, mask, prediction)[0].backward()
