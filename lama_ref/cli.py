@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
+from .data.mask_sets import MaskSet
 from .data.pretext import PretextConfig
 from .training import TrainConfig
 
-_DEFAULT_TRAINING, _DEFAULT_PRETEXT = TrainConfig(), PretextConfig()
+_DEFAULT_TRAINING, _DEFAULT_PRETEXT, _DEFAULT_MASKS = TrainConfig(), PretextConfig(), MaskSet()
 
 
 def inpaint(
@@ -45,9 +45,10 @@ def inpaint(
     """
     from tqdm import tqdm
 
+    from .data.folders import inpainting_jobs
     from .inference import Inpainter
 
-    jobs = list(_jobs(photo, mask, output))
+    jobs = list(inpainting_jobs(photo, mask, output))
     inpainter = Inpainter(weights, device=device)
     failed = 0
     for source, hole, target in tqdm(jobs, unit="picture", disable=len(jobs) == 1):
@@ -62,57 +63,17 @@ def inpaint(
     return 1 if failed else 0
 
 
-def _jobs(photo: Path, mask: Path, output: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """(picture, mask, output) files; raises before any work where something is missing."""
-    from .data.folders import list_images
-
-    for path in (photo, mask):
-        if not path.exists():
-            raise FileNotFoundError(f"no file or folder {path}")
-    if not photo.is_dir():
-        if mask.is_dir():
-            raise ValueError(f"{mask} is a folder, but {photo} a file: give one mask file")
-        if output.is_dir():
-            output = output / f"{photo.stem}.png"
-        yield photo, mask, output
-        return
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file, but {photo} a folder: give an output folder")
-    holes: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    same = mask.resolve() == photo.resolve()
-    if mask.is_dir():
-        holes = {path.relative_to(mask).with_suffix(""): path for path in list_images(mask)}
-    for source in list_images(photo):
-        name = source.relative_to(photo).with_suffix("")
-        if same and name.name.endswith("_mask"):
-            continue
-        hole = mask
-        if mask.is_dir():
-            named = name.with_name(name.name + "_mask")
-            hole = holes.get(named) or (None if same else holes.get(name))
-            if hole is None:
-                raise FileNotFoundError(
-                    f"no mask for {source}: expected {mask / named}.png or {mask / name}.png"
-                )
-        target = output / name.with_name(name.name + ".png")
-        if target in taken:
-            raise ValueError(f"{taken[target]} and {source} would both become {target}: rename one")
-        taken[target] = source
-        yield source, hole, target
-
-
 def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:
     from PIL import ImageOps
 
-    from . import masks
     from .inference import read_mask
+    from .regions import dilate as grow
 
     _check_picture_name(target)
     with _opened(source) as picture, _opened(mask) as hole:
         if dilate:
             hole = ImageOps.exif_transpose(hole)
-            hole = masks.dilate(read_mask(hole, (hole.height, hole.width), 1), dilate)
+            hole = grow(read_mask(hole, (hole.height, hole.width), 1), dilate)
         result = inpainter(picture, hole)
     if result.mode[0] in "IF" and target.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise ValueError(
@@ -207,6 +168,28 @@ def pretext(
     return 0
 
 
+def masks(
+    action: Positional[Literal["make"]],
+    output: Annotated[Path, arg(aliases=["-o"])],
+    settings: tyro.conf.OmitArgPrefixes[MaskSet] = _DEFAULT_MASKS,
+) -> int:
+    """Make an evaluation set of pictures with fixed masks, and a manifest with its hash.
+
+    Args:
+        action: "make" writes a set.
+        output: Folder to write, new or empty.
+        settings: What to hide, and of which pictures.
+    """
+    from .data.mask_sets import make
+
+    manifest = make(settings, output)
+    shares = [entry["share"] for entry in manifest["pictures"].values()]
+    share = sum(shares) / len(shares)
+    print(f"wrote {len(shares)} pictures with masks to {output}, on average {share:.1%} hole")
+    print(f"sha256 of the set: {manifest['sha256']}")
+    return 0
+
+
 def evaluate(
     weights: Positional[str] = "mini-fourier",
     photos: Path | None = None,
@@ -250,7 +233,7 @@ def doctor() -> int:
     return 0 if all(fine for _, fine, _ in lines) else 1
 
 
-_COMMANDS = (inpaint, demo, train, pretext, evaluate, doctor)
+_COMMANDS = (inpaint, demo, train, pretext, masks, evaluate, doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:

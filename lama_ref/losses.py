@@ -82,7 +82,7 @@ def chance_level(share: float) -> float:
     if not 0 <= share <= 1:
         raise ValueError(f"the share of patches labelled fake must lie in [0, 1], not {share!r}")
     fake = share / 2  # of all patches, of both passes
-    return -2 * sum(p * math.log(p) for p in (fake, 1 - fake) if p > 0)
+    return 2 * sum(-p * math.log(p) for p in (fake, 1 - fake) if p > 0)
 
 
 def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
-"""What to hide: random masks like the published ones, and tools for masks of your own.
+"""What to hide: random masks like the published ones.
 
-A mask is 1 (or True) in the hole. Random masks mix two kinds: *chains*, strokes of connected
+A mask is 1 (or True) in the hole. Training masks mix two kinds: *chains*, strokes of connected
 thick segments, and *boxes*. Lengths are in pixels of a picture whose short side is the preset's
 reference (256 or 512) and scale with the picture, so a preset hides the same share at any size.
+Other kinds: *objects*, shaped like things in a picture, *borders* to be continued outward, and
+a *grid* between whose lines the picture is known.
 
 Sources: LaMa section 2.4 and the published configurations, whose sampling is reproduced with
 its oddities: directions take four values and their mirror images, and the number of strokes
@@ -12,13 +14,16 @@ of one call are spread evenly over kinds and numbers of strokes (see :func:`samp
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
+
+from .regions import dilate, feather, object_masks, to_tensor, validate
+
+__all__ = [
+    "PRESETS", "Borders", "Boxes", "Chains", "Grid", "Mixture", "Objects", "sample",
+    "dilate", "feather", "object_masks", "to_tensor", "validate",
+]  # fmt: skip
 
 Size = tuple[int, int]
 
@@ -108,10 +113,83 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Rows and columns hidden at regular steps, as if to be interpolated: super-resolution.
+
+    Steps and widths are in pixels of the picture itself, whatever its size.
+
+    Attributes:
+        step: smallest and largest period, both included.
+        width: smallest and largest number of hidden rows or columns in each; fewer than the step.
+    """
+
+    step: tuple[int, int] = (2, 4)
+    width: tuple[int, int] = (1, 3)
+
+    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
+        """One (H, W) bool mask; u in [0, 1) decides the horizontal step."""
+        hidden = []
+        for side, where in ((size[1], u), (size[0], rng.random())):
+            step = _whole(self.step, where)
+            width = rng.integers(self.width[0], min(step - 1, self.width[1]) + 1)
+            hidden.append((np.arange(side) - rng.integers(step)) % step < width)
+        return hidden[0][None, :] | hidden[1][:, None]
+
+
+@dataclass(frozen=True)
+class Borders:
+    """Strips along the sides of the picture, to be continued outward: outpainting.
+
+    The published code takes the depth of the left and right strips from the height and the other
+    way round; here each depth is a share of the side that it shortens.
+
+    Attributes:
+        depth: smallest and largest share of the side.
+        odds: probability of each strip; if none comes up, one of the four is taken.
+    """
+
+    depth: tuple[float, float] = (0.04, 0.25)
+    odds: float = 0.5
+
+    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
+        """One (H, W) bool mask; u is not used."""
+        mask = np.zeros(size, bool)
+        chosen = rng.random(4) < self.odds
+        if not chosen.any():
+            chosen[rng.integers(4)] = True
+        for i, share in enumerate(rng.uniform(*self.depth, 4)):
+            view = np.rot90(mask, i)  # each side in turn is the upper one
+            view[: round(share * view.shape[0]) * int(chosen[i])] = True
+        return mask
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Shapes of the things in a procedural scene, see :func:`lama_ref.regions.object_masks`."""
+
+    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
+        """One (H, W) bool mask; u is not used."""
+        # Masks know nothing of data, but for this one kind, which needs pictures with labels.
+        from .data import scenes
+
+        fine = -(-32 // min(size))  # tiny pictures take every n-th pixel of larger ones
+        while True:  # until a scene has a thing that is large enough
+            scene = scenes.sample_scene(rng)
+            if any(thing.kind != "half" for thing in scene.things):
+                labels = scene.render((fine * size[0], fine * size[1]))[1]
+                found = object_masks(labels, scenes.THINGS, rng)
+                if found:
+                    return found[rng.integers(len(found))][fine // 2 :: fine, fine // 2 :: fine]
+
+
+Kind = Chains | Boxes | Grid | Borders | Objects
+
+
+@dataclass(frozen=True)
 class Mixture:
     """One of several kinds, drawn anew for each mask; ``reference`` is their short side."""
 
-    kinds: tuple[tuple[float, Chains | Boxes], ...]
+    kinds: tuple[tuple[float, Kind], ...]
     reference: int = 256
 
     def draw(self, size: Size, rng: np.random.Generator, u: float | None = None) -> np.ndarray:
@@ -146,8 +224,11 @@ PRESETS: dict[str, tuple[Mixture, ...]] = {
         Mixture(((1, Chains((1, 6), 200, 100)), (0.3, Boxes((1, 3), (30, 150), 10)))),
         Mixture(((1, Chains((1, 6), 450, 250)), (0.3, Boxes((1, 4), (30, 300), 10))), 512),
     ),
+    "segmentation": (Mixture(((1, Objects()),)),),
+    "outpainting": (Mixture(((1, Borders()),)),),
+    "super-resolution": (Mixture(((1, Grid()),)),),
 }
-"""Named mixtures: the published training masks and evaluation sets (thin, medium, thick)."""
+"""Named mixtures: the published training masks and evaluation sets (narrow is thin, wide thick)."""
 
 
 def sample(
@@ -206,94 +287,3 @@ def sample(
         else:
             raise ValueError(f"1,000 masks in a row had no hole share in {share}: widen the range")
     return masks
-
-
-# --------------------------------------------------------------------------- masks of your own
-def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
-    """Check the convention and return the mask as float32 zeros and ones.
-
-    Args:
-        mask: (B, 1, H, W), bool or numbers in [0, 1]; above 0.5 is hole.
-        image: if given, (B, 3, H, W) or a batch of one, whose height and width must agree.
-
-    Raises:
-        TypeError: not a tensor.
-        ValueError: wrong shape, NaN, or values outside [0, 1].
-
-    Warns:
-        UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
-    """
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"a mask must be a tensor here, not {type(mask).__name__}")
-    if mask.ndim != 4 or mask.shape[1] != 1 or 0 in mask.shape:
-        raise ValueError(f"a mask must have shape (B, 1, H, W), not {tuple(mask.shape)}")
-    if image is not None and mask.shape[-2:] != image.shape[-2:]:
-        raise ValueError(
-            f"the mask has {tuple(mask.shape[-2:])} pixels (height, width) and the image "
-            f"{tuple(image.shape[-2:])}: resize the mask with nearest-neighbour sampling"
-        )
-    if mask.dtype != torch.bool:
-        if mask.is_floating_point() and torch.isnan(mask).any():
-            raise ValueError(f"the mask has {int(torch.isnan(mask).sum())} NaN values")
-        low, high = float(mask.min()), float(mask.max())
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"mask values must lie in [0, 1] with 1 = hole, not in [{low:g}, {high:g}]: "
-                "divide an 8-bit mask by 255"
-            )
-        mask = mask > 0.5
-    share = mask.float().mean((1, 2, 3))
-    if (share > 0.95).any():
-        warnings.warn(
-            f"{float(share.max()):.0%} of the picture is hole: is the mask inverted? "
-            "1 (white) marks what is to be filled",
-            stacklevel=2,
-        )
-    return mask.float()
-
-
-def _check_radius(radius: float) -> None:
-    if not 0 <= radius < float("inf"):
-        raise ValueError(f"the radius must be 0 or more pixels, not {radius!r}")
-
-
-def _squared_distance(mask: Tensor, reach: int) -> Tensor:
-    """Squared distance to the nearest hole pixel; exact up to ``reach`` pixels, larger beyond.
-
-    dx^2 + dy^2 is smallest where its parts are: the nearest in each column, then along each row.
-    """
-    distance = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~(mask > 0.5), torch.inf)
-    for axis in (-2, -1):
-        nearest, n = distance.clone(), distance.shape[axis]
-        for d in range(1, min(reach, n - 1) + 1):
-            for here, there in ((0, d), (d, 0)):
-                view = nearest.narrow(axis, here, n - d)
-                torch.minimum(view, distance.narrow(axis, there, n - d) + d * d, out=view)
-        distance = nearest
-    return distance
-
-
-def dilate(mask: Tensor, radius: float) -> Tensor:
-    """Grow the hole by ``radius`` pixels in every direction: (B, 1, H, W) -> the same, 0 or 1.
-
-    A mask drawn tightly around an object leaves its shadow and its blurred edge visible, and
-    the network continues what it sees; growing the hole by some pixels is the cure.
-    """
-    _check_radius(radius)
-    return (_squared_distance(mask, int(radius)) <= radius**2).float()
-
-
-def feather(mask: Tensor, radius: float) -> Tensor:
-    """Soft weights for blending: 1 in the hole, falling to 0 over ``radius`` pixels around it.
-
-    (B, 1, H, W) -> (B, 1, H, W) float32. The weight at a distance d outside the hole is
-    1 - d / (radius + 1). Inside the hole nothing changes, so that no hidden pixel shows.
-    """
-    _check_radius(radius)
-    distance = _squared_distance(mask, int(radius) + 1).sqrt()
-    return (1 - distance / (radius + 1)).clamp(min=0)
-
-
-def to_tensor(masks: np.ndarray | Sequence[np.ndarray]) -> Tensor:
-    """(n, H, W) bool masks, as :func:`sample` returns them, to an (n, 1, H, W) float32 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(masks))[:, None].float()

@@ -43,7 +43,7 @@ class TrainConfig:
         decay_from: share of the run after which it falls, linearly to 0.
         clip: largest gradient norm of either network.
         weights: of the loss terms; without weight on what needs a discriminator there is none.
-        perceptual: feature network of the perceptual loss, a shipped one by name, such as
+        features: network of the perceptual loss, a shipped one by name, such as
             "segmentation-dilated", or the path of a file; None leaves the term out.
         discriminator_width: channels of the discriminator's first layer.
         start: a weights file of the same generator, or a published checkpoint, to begin with.
@@ -66,7 +66,7 @@ class TrainConfig:
     weights: LossWeights = field(
         default_factory=lambda: LossWeights(l1_hole=10.0, adversarial=0.0, feature_matching=0.0)
     )
-    perceptual: str | None = None
+    features: str | None = None
     discriminator_width: int = 32
     start: str | None = None
     settle: int = 50
@@ -232,7 +232,7 @@ def train(config: TrainConfig, folder: str | Path, *, progress: bool = True) -> 
         discriminator and torch.optim.Adam(discriminator.parameters(), config.lr_discriminator),
     )
     photos = folders.Photos(config.photos) if config.photos else None  # complains early
-    features = weight_files.load_features(config.perceptual) if config.perceptual else None
+    features = weight_files.load_features(config.features) if config.features else None
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     try:

@@ -31,9 +31,9 @@ def tensors(path):
 @pytest.mark.parametrize("adversarial", [False, True])
 def test_resumed_equals_uninterrupted(tmp_path, adversarial, monkeypatch):
     chosen = LossWeights() if adversarial else TrainConfig().weights
-    perceptual = "segmentation-dilated" if adversarial else None
+    features = "segmentation-dilated" if adversarial else None
     config = TrainConfig(
-        generator="tiny", weights=chosen, perceptual=perceptual, discriminator_width=8, **SMALL
+        generator="tiny", weights=chosen, features=features, discriminator_width=8, **SMALL
     )
     whole = train(config, tmp_path / "whole", progress=False)
 
@@ -145,7 +145,7 @@ def test_bad_settings_and_folders_complain_before_anything_is_written(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         train(TrainConfig(photos=str(tmp_path / "nowhere")), tmp_path / "run")
     with pytest.raises(FileNotFoundError, match="no feature network 'vgg'"):
-        train(TrainConfig(perceptual="vgg"), tmp_path / "run")
+        train(TrainConfig(features="vgg"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, monkeypatch):
 
 
 def test_the_log_is_json_lines(tmp_path):
-    options = SMALL | {"steps": 20, "perceptual": "segmentation-dilated"}
+    options = SMALL | {"steps": 20, "features": "segmentation-dilated"}
     config = TrainConfig(generator="tiny", **options)
     train(config, tmp_path, progress=False)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]

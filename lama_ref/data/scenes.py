@@ -24,6 +24,7 @@ LABELS = tuple(
     "plain, brick, mortar, tile, grout, wall, window frame, window pane, fence, gap, light stripe, "
     "dark stripe, light checker, dark checker, disc, box, polygon".split(", ")
 )
+THINGS = tuple(LABELS.index(name) for name in ("disc", "box", "polygon"))  # foreground objects
 
 Array = NDArray[np.floating]
 Mask = NDArray[np.bool_]

@@ -1,0 +1,236 @@
+"""Evaluation sets: pictures with fixed masks, as files that can be shared and checked.
+
+Procedure of the published sets: a picture is resized to a given short side; some masks are drawn
+on the whole of it; from each a square around the hole is cut; squares that are more than half
+hole are dropped; one of the rest is kept. Two sets are the same set if their hashes agree.
+
+Departures: masks that are empty are dropped too (the published test for them never fires), and
+random numbers depend on the seed and the picture's name alone, so that one picture more or less
+changes no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .. import __version__, masks
+from . import folders, scenes, weights
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """What determines an evaluation set, up to its pictures.
+
+    Attributes:
+        preset: of :data:`lama_ref.masks.PRESETS`. "segmentation" takes shapes from the pictures'
+            label maps.
+        size: side of the square pictures, in pixels.
+        images: folder of photographs; without it procedural scenes are used.
+        labels: for "segmentation" of photographs, a folder of instance maps: grey PNG files of the
+            photographs' names, each value above 0 one object.
+        scenes: number of scenes, where there is no folder of photographs.
+        variants: masks drawn for each picture, of which one is kept.
+        max_share: largest share of the square that may be hole.
+        seed: of everything random.
+    """
+
+    preset: str = "wide"
+    size: int = 256
+    images: Path | None = None
+    labels: Path | None = None
+    scenes: int = 100
+    variants: int = 5
+    max_share: float = 0.5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preset not in masks.PRESETS:
+            raise ValueError(
+                f"no mask preset {self.preset!r}: choose from {', '.join(masks.PRESETS)}"
+            )
+        for name in ("size", "scenes", "variants"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.max_share <= 1:
+            raise ValueError(f"max_share must lie in (0, 1], not {self.max_share}")
+        if self.preset == "segmentation" and self.images and not self.labels:
+            raise ValueError(
+                "segmentation masks of photographs need their label maps: give a folder of "
+                "instance maps as labels, or leave out images to use procedural scenes"
+            )
+
+
+def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dict:
+    """Write a set: pictures ``NAME_crop000.png``, masks ``NAME_crop000_mask000.png``, a manifest.
+
+    Masks are 8-bit, 255 in the hole: the layout that the published prediction script reads.
+    A picture that cannot be read, or has no fitting mask, is left out and named in the manifest.
+
+    Returns:
+        The manifest: settings, for each picture its crop, hole share and mask hash, and "sha256",
+        the hash of the set, which an evaluation should quote.
+
+    Raises:
+        ValueError: the folder holds something else than (a part of) this set, or no picture of it
+            has a fitting mask.
+    """
+    from tqdm import tqdm
+
+    folder = Path(folder)
+    described = asdict(settings) | {  # paths of one machine mean nothing on another
+        "images": settings.images and settings.images.name,
+        "labels": settings.labels and settings.labels.name,
+    }
+    begun = {"lama_ref": __version__, "settings": described}
+    if folder.exists() and any(folder.iterdir()):
+        known = _manifest(folder) if (folder / MANIFEST).is_file() else {}
+        if known.get("settings") != described:
+            raise ValueError(f"{folder} is not empty and holds another set: choose a new folder")
+    if settings.images:
+        names = [p.relative_to(settings.images) for p in folders.list_images(settings.images)]
+    else:
+        names = [Path(f"scene{i:05}") for i in range(settings.scenes)]
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.write_json(folder / MANIFEST, begun)  # an interrupted run can be repeated
+
+    entries, skipped = {}, {}
+    for name in tqdm(names, disable=not progress, unit="picture"):
+        try:
+            entry = _make_one(settings, name, folder)
+        except ValueError as error:
+            skipped[name.as_posix()] = str(error)
+        else:
+            entries[name.as_posix()] = entry
+    if skipped:
+        first = next(iter(skipped.items()))
+        warnings.warn(f"left out {len(skipped)} of {len(names)} pictures: {first}", stacklevel=2)
+    if not entries:
+        raise ValueError(f"no picture of {len(names)} has a fitting mask: see the warning")
+    manifest = begun | {"sha256": _hash(entries), "pictures": entries, "skipped": skipped}
+    weights.write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
+    """Make and write one picture and its mask; ValueError if there is none to be had."""
+    rng = np.random.default_rng((settings.seed, zlib.crc32(name.as_posix().encode())))
+    if settings.images:
+        picture = Image.fromarray(folders.read_image(settings.images / name))
+        factor = settings.size / min(picture.size)
+        width, height = (max(settings.size, round(side * factor)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+        name = name.with_suffix("")
+        drawn = _draw(settings, name, (height, width), rng)
+    else:
+        image, labels = scenes.sample_scene(rng).render(settings.size)
+        if settings.preset == "segmentation":  # needs a scene with a fitting object
+            while not (drawn := masks.object_masks(labels, scenes.THINGS, rng, settings.variants)):
+                image, labels = scenes.sample_scene(rng).render(settings.size)
+        else:
+            drawn = list(masks.sample(settings.preset, labels.shape, settings.variants, rng))
+        picture = folders.to_image(torch.from_numpy(image))
+    kept = []
+    for mask in drawn:
+        if mask.any():
+            top, left = square_crop(mask, rng)
+            square = mask[top : top + settings.size, left : left + settings.size]
+            if 0 < square.mean() <= settings.max_share:
+                kept.append((square, top, left))
+    if not kept:
+        raise ValueError(f"none of {len(drawn)} masks hides up to {settings.max_share:.0%}")
+    square, top, left = kept[rng.integers(len(kept))]
+    picture = picture.crop((left, top, left + settings.size, top + settings.size))
+    entry = {"picture": f"{name.as_posix()}_crop000.png"}
+    entry["mask"] = f"{name.as_posix()}_crop000_mask000.png"
+    for key, image in (("picture", picture), ("mask", Image.fromarray(np.uint8(square * 255)))):
+        path = folder / entry[key]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with weights.atomic(path, ".png") as temporary:
+            image.save(temporary)
+    share = round(float(square.mean()), 5)
+    return entry | {"crop": [int(top), int(left)], "share": share, "sha256": _bits(square)}
+
+
+def _draw(settings: MaskSet, name: Path, size: tuple[int, int], rng) -> list[np.ndarray]:
+    """Masks of a photograph of this size."""
+    if settings.preset != "segmentation" or settings.labels is None:
+        return list(masks.sample(settings.preset, size, settings.variants, rng))
+    path = settings.labels / name.with_suffix(".png")
+    if not path.is_file():
+        raise ValueError(f"no label map {path}")
+    with Image.open(path) as labels:
+        labels = labels.resize((size[1], size[0]), Image.Resampling.NEAREST)
+        return masks.object_masks(np.array(labels), None, rng, settings.variants)
+
+
+def square_crop(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    """(top, left) of a square of the picture's short side, somewhere over the hole's far end."""
+    height, width = mask.shape
+    if height == width:
+        return 0, 0
+    start = int(rng.integers(*crop_range(mask)))
+    return (0, start) if height < width else (start, 0)
+
+
+def crop_range(mask: np.ndarray) -> tuple[int, int]:
+    """First start of the square along the longer side, and one after the last; as published."""
+    height, width = mask.shape
+    along = np.flatnonzero(mask.any(0 if height < width else 1))
+    side, length = min(height, width), max(height, width)
+    last = int(along[-1])
+    low = max(0, min(length - side - 1, last - side))
+    return low, max(low + 1, min(length - side, last))
+
+
+def load(folder: str | Path) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Read a set: yields (name, image (3, S, S) in [0, 1], mask (1, S, S) float32, 1 = hole).
+
+    Raises:
+        FileNotFoundError: no manifest in the folder.
+        ValueError: the set was not finished, or a mask is not the one of the manifest.
+    """
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    if "pictures" not in manifest:
+        raise ValueError(f"the set in {folder} was not finished: make it again")
+    if _hash(manifest["pictures"]) != manifest["sha256"]:
+        raise ValueError(f"the manifest of {folder} was changed: its hash is wrong")
+    for name, entry in manifest["pictures"].items():
+        mask = folders.read_image(folder / entry["mask"])[..., 0] > 127
+        if _bits(mask) != entry["sha256"]:
+            raise ValueError(f"{folder / entry['mask']} is not the mask of the manifest")
+        image = folders.to_tensor(folders.read_image(folder / entry["picture"]))
+        yield name, image, torch.from_numpy(mask)[None].float()
+
+
+def _manifest(folder: Path) -> dict:
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no {MANIFEST} in {folder}: it holds no evaluation set") from None
+    except ValueError as error:
+        raise ValueError(f"{folder / MANIFEST} is damaged ({error})") from None
+
+
+def _bits(mask: np.ndarray) -> str:
+    """SHA-256 of a mask's shape and bits."""
+    return hashlib.sha256(str(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
+
+
+def _hash(entries: dict) -> str:
+    """SHA-256 over names and mask hashes."""
+    lines = "\n".join(f"{name} {entry['sha256']}" for name, entry in sorted(entries.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

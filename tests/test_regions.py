@@ -1,0 +1,208 @@
+"""Masks shaped like objects: every limit holds, and the places are the ones a search finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from lama_ref import masks, regions
+from lama_ref.data import scenes
+
+THINGS = scenes.THINGS
+
+
+def labelled(*boxes: tuple[int, int, int, int], size=(60, 80)) -> np.ndarray:
+    """A label map with rectangles (top, bottom, left, right) of labels 1, 2, ..."""
+    labels = np.zeros(size, int)
+    for i, (top, bottom, left, right) in enumerate(boxes, 1):
+        labels[top:bottom, left:right] = i
+    return labels
+
+
+@pytest.mark.parametrize("name", regions.__dict__.keys() & set(masks.__all__))
+def test_masks_has_the_same_names(name):
+    assert getattr(masks, name) is getattr(regions, name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([(64, 64), (48, 80), (81, 50)]))
+def test_all_limits_hold(seed, size):
+    """On scenes: area, overlap with the object and with each other, no two alike."""
+    rng = np.random.default_rng(seed)
+    labels = scenes.sample_scene(rng).render(size)[1]
+    for value in THINGS:
+        parts, count = ndimage.label(labels == value)
+        for i in range(1, count + 1):
+            thing = parts == i
+            found = regions.object_masks(thing.astype(int), None, rng)
+            assert len(found) <= 3
+            placed = [thing]
+            for mask in found:
+                assert mask.dtype == bool and mask.shape == size and mask.mean() >= 0.05
+                # scaled by at most 1.25 either way; half may hang over the border
+                assert 0.5 * 0.7**2 * thing.sum() <= mask.sum() <= 1.3**2 * thing.sum()
+                for other in placed:
+                    common = (mask & other).sum()
+                    assert common <= 0.2 * mask.sum() and common <= 0.2 * other.sum()
+                placed.append(mask)
+
+
+def test_places_are_those_of_an_exhaustive_search(monkeypatch):
+    """One row high and without scaling: all left edges allowed by brute force come up, no other."""
+    labels = labelled((2, 3, 4, 10), size=(5, 20))
+    thing = labels > 0
+    allowed = set()
+    for x in range(-5, 20):
+        mask = np.zeros(20, bool)
+        mask[max(0, x) : x + 6] = True
+        seen, common = mask.sum(), (mask & thing[2]).sum()
+        if seen >= 3 and common <= 0.2 * min(seen, 6):
+            allowed.add(tuple(np.flatnonzero(mask)))
+    found = set()
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        (mask,) = regions.object_masks(labels, [1], rng, 1, area=(0, 1), scale=0, shift=0)
+        assert mask.any(1).tolist() == [False, False, True, False, False]
+        found.add(tuple(np.flatnonzero(mask[2])))
+    assert found == allowed
+
+
+def test_shape_is_kept_but_for_scale_and_mirror():
+    labels = np.zeros((60, 60), int)
+    labels[20:40, 20:24] = 1  # an L
+    labels[36:40, 20:32] = 1
+    shape = labels[20:40, 20:32] > 0
+    seen = set()
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        for mask in regions.object_masks(
+            labels, [1], rng, 1, area=(0, 1), scale=0, hidden=0, overlap=0
+        ):
+            rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+            got = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            straight, mirrored = np.array_equal(got, shape), np.array_equal(got, shape[:, ::-1])
+            assert straight or mirrored
+            seen.add(straight)
+    assert seen == {True, False}
+
+
+def test_vertical_shift_and_hidden_share():
+    labels = labelled((0, 10, 30, 40))
+    tops, lost = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        for mask in regions.object_masks(
+            labels, [1], rng, 1, area=(0, 1), scale=0, shift=0.3, hidden=0.4
+        ):
+            lost.append(1 - mask.sum() / 100)
+            tops.append(np.flatnonzero(mask.any(1))[0])
+    assert 0 < max(lost) <= 0.4 and max(tops) <= 18 and max(tops) >= 14
+    assert any(share > 0.3 for share in lost)
+
+
+def test_things_are_connected_pixels_and_instances_are_values():
+    labels = labelled((5, 25, 5, 25), (5, 25, 50, 70))
+    labels[labels == 2] = 1
+    rng = np.random.default_rng(0)
+    two = regions.object_masks(labels, [1], rng, 1, area=(0, 1))
+    assert len(two) == 2  # two objects of one label
+    one = regions.object_masks(labels, None, rng, 1, area=(0, 1))
+    assert len(one) == 1 and one[0].sum() > 1.3 * max(mask.sum() for mask in two) / 2
+    assert regions.object_masks(labels, [7], rng) == []
+    assert regions.object_masks(np.ones((20, 20), int), None, rng) == []  # larger than half
+
+
+@pytest.mark.parametrize(
+    "labels", [np.zeros((2, 3, 4), int), np.zeros((4, 4)), np.zeros((0, 4), int)], ids=str
+)
+def test_bad_label_maps(labels):
+    with pytest.raises(ValueError, match=r"\(H, W\) array of whole numbers, not"):
+        regions.object_masks(labels, [1], np.random.default_rng(0))
+
+
+def test_same_state_same_masks():
+    labels = labelled((10, 35, 10, 30))
+    first, second = (regions.object_masks(labels, [1], np.random.default_rng(4)) for _ in range(2))
+    assert first and all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+# --------------------------------------------------------------------------- as presets
+@pytest.mark.parametrize("size", [(64, 64), (50, 90)], ids=str)
+@pytest.mark.parametrize("preset", ["segmentation", "outpainting", "super-resolution"])
+def test_new_presets(preset, size):
+    first, second = (masks.sample(preset, size, 6, np.random.default_rng(1)) for _ in range(2))
+    assert first.shape == (6, *size) and first.dtype == bool
+    assert np.array_equal(first, second)
+    assert first.any((1, 2)).all() and not first.all((1, 2)).any()
+
+
+def test_segmentation_masks_are_small_single_shapes():
+    sample = masks.sample("segmentation", (96, 96), 40, np.random.default_rng(0))
+    shares = sample.mean((1, 2))
+    assert shares.min() >= 0.05 and 0.06 < shares.mean() < 0.2
+    assert np.mean([ndimage.label(mask)[1] == 1 for mask in sample]) > 0.8
+    narrow = masks.sample("segmentation", (64, 64), 5, np.random.default_rng(0), share=(0.1, 0.2))
+    assert ((narrow.mean((1, 2)) >= 0.1) & (narrow.mean((1, 2)) <= 0.2)).all()
+
+
+def test_grid_is_periodic_and_its_coverage_the_closed_form():
+    """1 - (1 - a / s) (1 - b / t) hidden, for a of s columns and b of t rows."""
+    grids = masks.sample("super-resolution", (24, 36), 300, np.random.default_rng(0))
+    shares = {
+        1 - (1 - a / s) * (1 - b / t)
+        for s in (2, 3, 4) for a in range(1, s) for t in (2, 3, 4) for b in range(1, t)
+    }  # fmt: skip
+    seen = set()
+    for grid in grids:
+        rows, columns = grid.all(1), grid.all(0)
+        assert np.array_equal(grid, rows[:, None] | columns)
+        for line in (rows, columns):
+            assert any(np.array_equal(line, np.roll(line, s)) for s in (2, 3, 4))
+        seen.add(min(shares, key=lambda share: abs(share - grid.mean())))
+        assert min(abs(share - grid.mean()) for share in shares) < 1e-9
+    assert seen == shares  # all of them come up
+
+
+def test_borders_are_strips_along_the_sides():
+    size = (200, 400)
+    sample = masks.sample("outpainting", size, 2000, np.random.default_rng(0))
+    known = ~sample
+    rows, columns = known.any(2), known.any(1)
+    assert np.array_equal(known, rows[:, :, None] & columns[:, None, :])  # a rectangle is left
+    top, left = rows.argmax(1), columns.argmax(1)
+    bottom, right = rows[:, ::-1].argmax(1), columns[:, ::-1].argmax(1)
+    strips = np.stack([top, bottom, left, right]) / [[200], [200], [400], [400]]
+    assert strips.max() <= 0.25 + 1e-9 and strips[strips > 0].min() >= 0.04 - 0.0026
+    assert (strips > 0).any(0).all()  # never none
+    # a strip is drawn with odds 1/2, and with 1/4 of the 1/16 in which none was
+    assert (strips > 0).mean() == pytest.approx(0.5 + 1 / 64, abs=0.02)
+    assert strips[strips > 0].mean() == pytest.approx((0.04 + 0.25) / 2, abs=0.003)
+
+
+def test_new_kinds_mix_with_the_old():
+    kinds = (masks.Grid(), masks.Borders(), masks.Objects(), masks.Boxes((1, 1), (9, 9), 0))
+    mixture = masks.Mixture(tuple((1, kind) for kind in kinds))
+    sample = masks.sample(mixture, (256, 256), 4, np.random.default_rng(0))
+    assert len({round(float(mask.mean()), 6) for mask in sample}) == 4
+    assert sorted(sample.sum((1, 2)))[0] == 81
+
+
+PUBLISHED = {  # preset and size: mean hole, share of masks above one half; of 300 masks
+    ("narrow", 256): (0.315, 0.04), ("narrow", 512): (0.284, 0.03),
+    ("medium", 256): (0.252, 0.01), ("medium", 512): (0.312, 0.15),
+    ("wide", 256): (0.401, 0.35), ("wide", 512): (0.438, 0.40),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("preset", "size"), PUBLISHED, ids=str)
+def test_evaluation_presets_have_the_published_statistics(preset, size):
+    """Within three standard errors of the 300 masks that were measured."""
+    mean, above = PUBLISHED[preset, size]
+    share = masks.sample(preset, (size, size), 300, np.random.default_rng(0)).mean((1, 2))
+    error = share.std() / np.sqrt(300)
+    assert share.mean() == pytest.approx(mean, abs=3 * np.sqrt(2) * error)
+    error = np.sqrt(max(above, 0.01) * (1 - above) / 300)
+    assert (share > 0.5).mean() == pytest.approx(above, abs=3 * np.sqrt(2) * error)
