@@ -15,6 +15,7 @@ of one call are spread evenly over kinds and numbers of strokes (see :func:`samp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -173,13 +174,15 @@ class Objects:
         from .data import scenes
 
         fine = -(-32 // min(size))  # tiny pictures take every n-th pixel of larger ones
-        while True:  # until a scene has a thing that is large enough
+        for tries in count():  # until a scene has a thing that is large enough
             scene = scenes.sample_scene(rng)
             if any(thing.kind != "half" for thing in scene.things):
                 labels = scene.render((fine * size[0], fine * size[1]))[1]
-                found = object_masks(labels, scenes.THINGS, rng)
+                least = 0.05 / 2 ** (tries // 30)  # long pictures hold small things only
+                found = object_masks(labels, scenes.THINGS, rng, area=(least, 0.5))
                 if found:
                     return found[rng.integers(len(found))][fine // 2 :: fine, fine // 2 :: fine]
+        raise AssertionError("unreachable")
 
 
 Kind = Chains | Boxes | Grid | Borders | Objects
