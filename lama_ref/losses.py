@@ -88,6 +88,10 @@ def chance_level(share: float) -> float:
 def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     """Mean over the batch of the squared norm of d(sum of logits) / d(image); on reals only.
 
+    Behind BatchNorm with batch statistics, as in the published training, the sum of all logits
+    hardly depends on the image: there the penalty is hundreds of times weaker than in evaluation
+    mode (notebook 04 measures it).
+
     Source: Mescheder et al., ICML 2018, equation 9, without the factor 1/2.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), image, create_graph=True)
