@@ -14,12 +14,12 @@ of one call are spread evenly over kinds and numbers of strokes (see :func:`samp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 
-from .regions import dilate, feather, object_masks, to_tensor, validate
+from .regions import Objects, dilate, feather, object_masks, to_tensor, validate
 
 __all__ = [
     "PRESETS", "Borders", "Boxes", "Chains", "Grid", "Mixture", "Objects", "sample",
@@ -117,7 +117,8 @@ class Boxes:
 class Grid:
     """Rows and columns hidden at regular steps, as if to be interpolated: super-resolution.
 
-    Steps and widths are in pixels of the picture itself, whatever its size.
+    Steps and widths are in pixels of the picture itself, whatever its size. The published code
+    leaves what lies before the first hidden line known, and fails inside a mixture.
 
     Attributes:
         step: smallest and largest period, both included.
@@ -142,7 +143,8 @@ class Borders:
     """Strips along the sides of the picture, to be continued outward: outpainting.
 
     The published code takes the depth of the left and right strips from the height and the other
-    way round; here each depth is a share of the side that it shortens.
+    way round; here each depth is a share of the side that it shortens. (It also rounds depths down;
+    ours are half a pixel deeper on average.)
 
     Attributes:
         depth: smallest and largest share of the side.
@@ -162,27 +164,6 @@ class Borders:
             view = np.rot90(mask, i)  # each side in turn is the upper one
             view[: round(share * view.shape[0]) * int(chosen[i])] = True
         return mask
-
-
-@dataclass(frozen=True)
-class Objects:
-    """Shapes of the things in a procedural scene, see :func:`lama_ref.regions.object_masks`."""
-
-    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
-        """One (H, W) bool mask; u is not used."""
-        # Masks know nothing of data, but for this one kind, which needs pictures with labels.
-        from .data import scenes
-
-        fine = -(-32 // min(size))  # tiny pictures take every n-th pixel of larger ones
-        for tries in count():  # until a scene has a thing that is large enough
-            scene = scenes.sample_scene(rng)
-            if any(thing.kind != "half" for thing in scene.things):
-                labels = scene.render((fine * size[0], fine * size[1]))[1]
-                least = 0.05 / 2 ** (tries // 30)  # long pictures hold small things only
-                found = object_masks(labels, scenes.THINGS, rng, area=(least, 0.5))
-                if found:
-                    return found[rng.integers(len(found))][fine // 2 :: fine, fine // 2 :: fine]
-        raise AssertionError("unreachable")
 
 
 Kind = Chains | Boxes | Grid | Borders | Objects
@@ -241,6 +222,8 @@ def sample(
     rng: np.random.Generator | None = None,
     *,
     share: tuple[float, float] | None = None,
+    labels: np.ndarray | Sequence[np.ndarray] | None = None,
+    things: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Random masks: (n, H, W) bool, True in the hole.
 
@@ -255,9 +238,12 @@ def sample(
         rng: source of randomness; the same state gives the same masks. A fresh one if None.
         share: draw again until the hole's share of the picture lies in this closed range
             (the published evaluation sets avoid shares above 0.5).
+        labels: for "segmentation", a label map (H, W) whose ``things`` shape all masks, or n maps,
+            one for each mask; see :func:`object_masks`. Procedural scenes without it.
+        things: which labels are objects; None if the maps are of instances.
 
     Raises:
-        ValueError: unknown preset, bad size or number, or a share that cannot be met.
+        ValueError: unknown preset, bad size or number, no object, or a share that cannot be met.
         TypeError: ``rng`` is not a ``numpy.random.Generator``.
     """
     if rng is None:
@@ -279,12 +265,18 @@ def sample(
         preset = next((m for m in variants[::-1] if min(size) >= m.reference), variants[0])
     if not isinstance(preset, Mixture):
         raise TypeError(f"preset must be a name or a Mixture, not {type(preset).__name__}")
-    n = int(n)
+    n, drawn = int(n), [preset] * int(n)
+    if labels is not None:
+        maps = np.asarray(labels)
+        if preset not in PRESETS["segmentation"] or maps.shape not in (size, (n, *size)):
+            raise ValueError(f"labels {maps.shape} fit masks of preset 'segmentation' {(n, *size)}")
+        maps = np.broadcast_to(maps, (n, *size))
+        drawn = [Mixture(((1, Objects(one, things)),)) for one in maps]
     masks = np.zeros((n, *size), bool)
     strata = (rng.permutation(n) + rng.random(n)) / max(n, 1)
     for i in range(n):
         for attempt in range(1000):
-            masks[i] = preset.draw(size, rng, strata[i] if attempt == 0 else None)
+            masks[i] = drawn[i].draw(size, rng, strata[i] if attempt == 0 else None)
             if share is None or share[0] <= masks[i].mean() <= share[1]:
                 break
         else:

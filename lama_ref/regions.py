@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
@@ -136,7 +138,8 @@ def object_masks(
             least the first.
         hidden: largest share of a silhouette beyond the picture's border.
         overlap: largest share of a mask, and of what it meets, that they have in common.
-        scale: sizes change by up to this, either way, as long as the object fits the picture.
+        scale: sizes change by up to this, either way; upward less for an object near the border,
+            so that it would still fit where it is.
         shift: vertical movement, at most this share of the height.
 
     Returns:
@@ -145,30 +148,34 @@ def object_masks(
     Raises:
         ValueError: labels are not a map of whole numbers.
     """
-    from scipy import ndimage
+    try:
+        from scipy import ndimage
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "masks shaped like objects need scipy: pip install scipy"
+        ) from None
 
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iub":
         raise ValueError(
             f"labels must be an (H, W) array of whole numbers, not {labels.dtype} {labels.shape}"
         )
-    if things is None:
-        objects = [labels == value for value in np.unique(labels[labels > 0])]
-    else:
-        objects = []
-        for thing in things:
-            parts = np.asarray(ndimage.label(labels == thing)[0])  # type: ignore[index]
-            objects += [parts == i for i in range(1, parts.max() + 1)]
+    maps = [labels]
+    if things is not None:
+        maps = [np.asarray(ndimage.label(labels == thing)[0]) for thing in things]  # type: ignore
     masks = []
-    for thing in objects:
-        placed, share = [thing], thing.mean()
-        if share < area[1] and share * (1 + scale) ** 2 >= area[0]:
+    for parts in maps:
+        values, counts = np.unique(parts, return_counts=True)
+        share = counts / labels.size  # of objects of fitting size only: a map may have thousands
+        fits = (values > 0) & (share < area[1]) & (share * (1 + scale) ** 2 >= area[0])
+        for value in values[fits]:
+            placed = [parts == value]
             while len(placed) <= variants:
-                mask = _moved(thing, placed, rng, hidden, overlap, scale, shift)
+                mask = _moved(placed[0], placed, rng, hidden, overlap, scale, shift)
                 if mask is None:
                     break
                 placed.append(mask)
-        masks += [mask for mask in placed[1:] if mask.mean() >= area[0]]
+            masks += [mask for mask in placed[1:] if mask.mean() >= area[0]]
     return masks
 
 
@@ -184,7 +191,8 @@ def _moved(
     rows, columns = (np.flatnonzero(thing.any(axis)) for axis in (1, 0))
     top, left = rows[0], columns[0]
     shape = thing[top : rows[-1] + 1, left : columns[-1] + 1]
-    limit = min(height / shape.shape[0], width / shape.shape[1])
+    margins = (top, height - 1 - rows[-1]), (left, width - 1 - columns[-1])
+    limit = 1 + 2 * min(min(margins[0]) / height, min(margins[1]) / width)  # as published
     factor = min(rng.uniform(1 - scale, 1 + scale), limit)
     h, w = (max(1, int(side * factor)) for side in shape.shape)
     pick = [np.arange(n) * side // n for n, side in zip((h, w), shape.shape)]
@@ -221,3 +229,38 @@ def _moved(
     window = mask[y : y + len(shape), max(0, x) : x + w]
     window |= shape[:, max(0, -x) :][:, : window.shape[1]]
     return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Shapes of things, moved: of a label map or, without one, of new procedural scenes.
+
+    Attributes:
+        labels, things: see :func:`object_masks`.
+    """
+
+    labels: np.ndarray | None = None
+    things: Sequence[int] | None = None
+
+    def draw(
+        self, size: tuple[int, int], scale: float, rng: np.random.Generator, u: float
+    ) -> np.ndarray:
+        """One (H, W) bool mask; u is not used. ValueError if the label map has no usable object."""
+        if self.labels is not None:
+            for _ in range(20):  # a place may be missed by chance
+                if found := object_masks(self.labels, self.things, rng):
+                    return found[rng.integers(len(found))]
+            raise ValueError("the label map has no object that can be moved to make a mask")
+        # Masks know nothing of data, but for this one kind, which needs pictures with labels.
+        from .data import scenes
+
+        fine = -(-32 // min(size))  # tiny pictures take every n-th pixel of larger ones
+        for tries in count():  # until a scene has a thing that is large enough
+            scene = scenes.sample_scene(rng)
+            if any(thing.kind != "half" for thing in scene.things):
+                labels = scene.render((fine * size[0], fine * size[1]))[1]
+                least = 0.05 / 2 ** (tries // 30)  # long pictures hold small things only
+                found = object_masks(labels, scenes.THINGS, rng, area=(least, 0.5))
+                if found:
+                    return found[rng.integers(len(found))][fine // 2 :: fine, fine // 2 :: fine]
+        raise AssertionError("unreachable")

@@ -200,7 +200,9 @@ def test_segmentation_of_scenes_and_of_label_maps(photos, tmp_path):
     ("options", "message"),
     [
         ({"preset": "huge"}, "no mask preset 'huge'"),
-        ({"size": 0}, "size must be at least 1, not 0"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"labels": "x"}, "labels are for the preset segmentation"),
+        ({"size": 0}, "size must be at least 16, not 0"),
         ({"max_share": 0}, r"max_share must lie in \(0, 1\], not 0"),
         ({"preset": "segmentation", "images": "x"}, "need their label maps"),
     ],
@@ -223,3 +225,73 @@ def test_command_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["masks", "make", "-o", str(tmp_path / "set"), "--images", str(tmp_path / "no")])
     assert stop.value.code == 1 and "lama-ref:" in capsys.readouterr().err
+
+
+def published_range(mask):
+    """The formula of the published code, evaluated along x; overlap 1."""
+    height, width = mask.shape
+    inside = [x for x in range(width) if mask[:, x].any()]
+    extent, crop = max(inside) - min(inside), height
+    left = max(0, min(width - crop - 1, min(inside) + extent * 1.0 - crop))
+    return left, max(left + 1, min(width - crop, min(inside) + extent * 1.0))
+
+
+def test_crop_range_is_the_formula_on_random_holes():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        mask = np.zeros((10, rng.integers(11, 40)), bool)
+        a, b = np.sort(rng.integers(0, mask.shape[1], 2))
+        mask[3, a] = mask[5, b] = True
+        assert crop_range(mask) == published_range(mask) == crop_range(mask.T)
+
+
+def test_pictures_of_one_name_are_refused(photos, tmp_path):
+    Image.new("RGB", (40, 40)).save(photos / "tall.jpg")
+    with pytest.raises(ValueError, match="tall.jpg and tall.png.*rename one"):
+        make(settings(images=photos), tmp_path / "set", progress=False)
+    assert not (tmp_path / "set").exists()
+
+
+def test_other_pictures_are_another_set(photos, tmp_path):
+    make(settings(images=photos), tmp_path / "set", progress=False)
+    before = files(tmp_path / "set")
+    (photos / "tall.png").rename(photos / "high.png")
+    with pytest.raises(ValueError, match="holds another set"):
+        make(settings(images=photos), tmp_path / "set", progress=False)
+    assert files(tmp_path / "set") == before
+
+
+def test_label_maps_that_do_not_fit_are_left_out(tmp_path):
+    """A name with dots is found; a damaged file, a file cut short, a wrong size do not stop it."""
+    instances = np.zeros((50, 70), np.uint8)
+    instances[10:35, 10:35] = 3
+    for kind in ("photos", "maps"):
+        (tmp_path / kind).mkdir()
+    for name in ("a.b", "damaged", "short", "turned"):
+        Image.new("RGB", (70, 50)).save(tmp_path / "photos" / f"{name}.png")
+        image = Image.fromarray(instances if name != "turned" else instances.T.copy())
+        image.save(tmp_path / "maps" / f"{name}.png")
+    (tmp_path / "maps" / "damaged.png").write_bytes(b"no picture")
+    short = tmp_path / "maps" / "short.png"
+    short.write_bytes(short.read_bytes()[:60])
+    chosen = settings(preset="segmentation", images=tmp_path / "photos", labels=tmp_path / "maps")
+    with pytest.warns(UserWarning, match="left out 3 of 4"):
+        made = make(chosen, tmp_path / "set", progress=False)
+    assert list(made["pictures"]) == ["a.b.png"] and "(50, 70)" in made["skipped"]["turned.png"]
+    chosen = settings(preset="segmentation", images=tmp_path / "photos", labels=tmp_path / "no")
+    with pytest.raises(FileNotFoundError, match="no folder of label maps"):
+        make(chosen, tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_variants_are_independent(monkeypatch, tmp_path):
+    """Masks of one call of sample are spread evenly; the published sets draw them one by one."""
+    numbers, sample = [], mask_sets.masks.sample
+
+    def spy(preset, size, n, rng, **options):
+        numbers.append(n)
+        return sample(preset, size, n, rng, **options)
+
+    monkeypatch.setattr(mask_sets.masks, "sample", spy)
+    make(settings(scenes=2, variants=4), tmp_path / "a", progress=False)
+    assert numbers == [1] * 8

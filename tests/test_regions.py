@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -206,3 +209,78 @@ def test_evaluation_presets_have_the_published_statistics(preset, size):
     assert share.mean() == pytest.approx(mean, abs=3 * np.sqrt(2) * error)
     error = np.sqrt(max(above, 0.01) * (1 - above) / 300)
     assert (share > 0.5).mean() == pytest.approx(above, abs=3 * np.sqrt(2) * error)
+
+
+def test_borders_hide_what_the_closed_form_says():
+    """Mean known share: over all sets of strips, (1 - depth * n across) (1 - depth * n down)."""
+    depth, expected = (0.04 + 0.25) / 2, 0.0
+    for strips in itertools.product((0, 1), repeat=4):
+        known = (1 - depth * sum(strips[::2])) * (1 - depth * sum(strips[1::2]))
+        expected += (known if any(strips) else 1 - depth) / 16
+    for size in ((300, 500), (500, 300)):
+        drawn = masks.sample("outpainting", size, 1500, np.random.default_rng(2)).mean((1, 2))
+        assert 1 - drawn.mean() == pytest.approx(expected, abs=3 * drawn.std() / 1500**0.5 + 1e-3)
+
+
+# --------------------------------------------------------------------------- given label maps
+def test_label_maps_shape_the_masks():
+    left, right = (labelled((20, 45, x, x + 20)) * 7 for x in (10, 50))
+    drawn = masks.sample("segmentation", (60, 80), 8, np.random.default_rng(0), labels=left)
+    both = masks.sample(
+        "segmentation", (60, 80), 2, np.random.default_rng(0), labels=[left, right], things=[7]
+    )
+    for mask, own in (*((mask, left) for mask in drawn), (both[0], left), (both[1], right)):
+        assert mask.mean() >= 0.05 and (mask & (own > 0)).sum() <= 0.2 * mask.sum()
+    assert len({mask.tobytes() for mask in drawn}) > 5
+    with pytest.raises(ValueError, match="no object that can be moved"):
+        masks.sample("segmentation", (60, 80), labels=left, things=[8])
+    small = masks.sample(
+        "segmentation", (60, 80), 4, np.random.default_rng(0), labels=left, share=(0.05, 0.09)
+    )
+    assert small.mean((1, 2)).max() <= 0.09
+
+
+@pytest.mark.parametrize(
+    ("preset", "labels", "things", "message"),
+    [
+        ("wide", np.zeros((8, 9), int), None, "preset 'segmentation'"),
+        ("segmentation", np.zeros((9, 8), int), None, r"\(9, 8\).*\(2, 8, 9\)"),
+        ("segmentation", np.zeros((3, 8, 9), int), None, r"\(3, 8, 9\).*\(2, 8, 9\)"),
+        ("segmentation", np.zeros((8, 9), int), None, "no object that can be moved"),
+        ("segmentation", np.ones((8, 9), int), np.array([1, 2]), "no object that can be moved"),
+        ("segmentation", np.zeros((8, 9)), None, "whole numbers, not float64"),
+    ],
+)
+def test_bad_label_maps_for_sampling(preset, labels, things, message):
+    with pytest.raises(ValueError, match=message):
+        masks.sample(preset, (8, 9), 2, np.random.default_rng(0), labels=labels, things=things)
+
+
+def test_thousands_of_specks_cost_little():
+    """Only objects that can become masks are looked at."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(1, 3, (256, 256))
+    labels[60:160, 60:160] = 3
+    start = time.process_time()
+    found = regions.object_masks(labels, [1, 2, 3], rng)
+    assert time.process_time() - start < 1
+    assert found and all(mask.sum() > 0.25 * 100**2 for mask in found)
+
+
+@pytest.mark.parametrize("size", [(24, 400), (400, 24), (1, 30), (3, 3)], ids=str)
+def test_long_and_tiny_pictures_have_masks_too(size):
+    drawn = masks.sample("segmentation", size, 4, np.random.default_rng(0))
+    assert drawn.shape == (4, *size) and drawn.mean() < 0.5
+
+
+def test_an_object_grows_only_as_far_as_it_fits_where_it_is():
+    """As published: by at most 1 + 2 margin / side of the picture, the least of the four sides."""
+    for (top, left), limit in (((0, 30), 1.0), ((25, 30), 1.25), ((2, 30), 1 + 2 * 2 / 60)):
+        labels = labelled((top, top + 10, left, left + 20))
+        sides = []
+        for seed in range(60):
+            for mask in regions.object_masks(
+                labels, [1], np.random.default_rng(seed), 1, area=(0, 1), hidden=0
+            ):
+                sides.append(mask.any(0).sum() / 20)
+        assert max(sides) <= limit + 1e-9 and max(sides) > limit - 0.06 and min(sides) < 0.85

@@ -39,10 +39,11 @@ class MaskSet:
             label maps.
         size: side of the square pictures, in pixels.
         images: folder of photographs; without it procedural scenes are used.
-        labels: for "segmentation" of photographs, a folder of instance maps: grey PNG files of the
-            photographs' names, each value above 0 one object.
+        labels: for "segmentation" of photographs, a folder of instance maps: grey or palette PNG
+            files of the photographs' names and sizes, each value above 0 one object.
         scenes: number of scenes, where there is no folder of photographs.
-        variants: masks drawn for each picture, of which one is kept.
+        variants: masks drawn for each picture, of which one is kept ("segmentation": 3 of each
+            object).
         max_share: largest share of the square that may be hole.
         seed: of everything random.
     """
@@ -61,9 +62,9 @@ class MaskSet:
             raise ValueError(
                 f"no mask preset {self.preset!r}: choose from {', '.join(masks.PRESETS)}"
             )
-        for name in ("size", "scenes", "variants"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, least in {"size": 16, "scenes": 1, "variants": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if not 0 < self.max_share <= 1:
             raise ValueError(f"max_share must lie in (0, 1], not {self.max_share}")
         if self.preset == "segmentation" and self.images and not self.labels:
@@ -71,6 +72,8 @@ class MaskSet:
                 "segmentation masks of photographs need their label maps: give a folder of "
                 "instance maps as labels, or leave out images to use procedural scenes"
             )
+        if self.labels and not (self.preset == "segmentation" and self.images):
+            raise ValueError("labels are for the preset segmentation, with a folder of images")
 
 
 def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dict:
@@ -94,15 +97,22 @@ def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dic
         "images": settings.images and settings.images.name,
         "labels": settings.labels and settings.labels.name,
     }
-    begun = {"lama_ref": __version__, "settings": described}
-    if folder.exists() and any(folder.iterdir()):
-        known = _manifest(folder) if (folder / MANIFEST).is_file() else {}
-        if known.get("settings") != described:
-            raise ValueError(f"{folder} is not empty and holds another set: choose a new folder")
+    if settings.labels and not settings.labels.is_dir():
+        raise FileNotFoundError(f"no folder of label maps {settings.labels}")
     if settings.images:
         names = [p.relative_to(settings.images) for p in folders.list_images(settings.images)]
     else:
         names = [Path(f"scene{i:05}") for i in range(settings.scenes)]
+    taken: dict[Path, Path] = {}
+    for name in names:
+        if (other := taken.setdefault(name.with_suffix(""), name)) != name:
+            raise ValueError(f"{other} and {name} would become one name: rename one")
+    of = hashlib.sha256("\n".join(name.as_posix() for name in names).encode()).hexdigest()
+    begun = {"lama_ref": __version__, "settings": described, "names": of}
+    if folder.exists() and any(folder.iterdir()):
+        known = _manifest(folder) if (folder / MANIFEST).is_file() else {}
+        if any(known.get(key) != value for key, value in begun.items()):
+            raise ValueError(f"{folder} is not empty and holds another set: choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     weights.write_json(folder / MANIFEST, begun)  # an interrupted run can be repeated
 
@@ -129,18 +139,22 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
     rng = np.random.default_rng((settings.seed, zlib.crc32(name.as_posix().encode())))
     if settings.images:
         picture = Image.fromarray(folders.read_image(settings.images / name))
-        factor = settings.size / min(picture.size)
+        original, factor = picture.size, settings.size / min(picture.size)
         width, height = (max(settings.size, round(side * factor)) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
         name = name.with_suffix("")
-        drawn = _draw(settings, name, (height, width), rng)
+        if settings.labels:
+            labels = _label_map(settings.labels / f"{name}.png", original, picture.size)
+            drawn = masks.object_masks(labels, None, rng)
+        else:
+            drawn = _draw(settings, (height, width), rng)
     else:
         image, labels = scenes.sample_scene(rng).render(settings.size)
         if settings.preset == "segmentation":  # needs a scene with a fitting object
-            while not (drawn := masks.object_masks(labels, scenes.THINGS, rng, settings.variants)):
+            while not (drawn := masks.object_masks(labels, scenes.THINGS, rng)):
                 image, labels = scenes.sample_scene(rng).render(settings.size)
         else:
-            drawn = list(masks.sample(settings.preset, labels.shape, settings.variants, rng))
+            drawn = _draw(settings, labels.shape, rng)
         picture = folders.to_image(torch.from_numpy(image))
     kept = []
     for mask in drawn:
@@ -164,16 +178,22 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
     return entry | {"crop": [int(top), int(left)], "share": share, "sha256": _bits(square)}
 
 
-def _draw(settings: MaskSet, name: Path, size: tuple[int, int], rng) -> list[np.ndarray]:
-    """Masks of a photograph of this size."""
-    if settings.preset != "segmentation" or settings.labels is None:
-        return list(masks.sample(settings.preset, size, settings.variants, rng))
-    path = settings.labels / name.with_suffix(".png")
-    if not path.is_file():
-        raise ValueError(f"no label map {path}")
-    with Image.open(path) as labels:
-        labels = labels.resize((size[1], size[0]), Image.Resampling.NEAREST)
-        return masks.object_masks(np.array(labels), None, rng, settings.variants)
+def _draw(settings: MaskSet, size: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
+    """Random masks, one by one: those of one call would be spread evenly, not independent."""
+    return [masks.sample(settings.preset, size, 1, rng)[0] for _ in range(settings.variants)]
+
+
+def _label_map(path: Path, original: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """The instance map of a photograph, resized from its original (width, height) to size."""
+    try:
+        with Image.open(path) as labels:
+            if labels.size != original:
+                raise ValueError(f"{path} is {labels.size}, its photograph {original} pixels")
+            return np.array(labels.resize(size, Image.Resampling.NEAREST))
+    except FileNotFoundError:
+        raise ValueError(f"no label map {path}") from None
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"cannot read label map {path} ({error})") from None
 
 
 def square_crop(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
