@@ -162,6 +162,7 @@ def test_damaged_pictures_are_left_out_and_named(photos, tmp_path):
     assert list(manifest["skipped"]) == ["broken.png"] and len(manifest["pictures"]) == 3
 
 
+@pytest.mark.filterwarnings("ignore:left out")
 def test_masks_over_the_limit_are_dropped(tmp_path):
     manifest = make(
         settings(preset="wide", scenes=30, max_share=0.2), tmp_path / "a", progress=False
