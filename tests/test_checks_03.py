@@ -107,6 +107,12 @@ def shallow(stage):
     return dilated_stage(nn.Sequential(*list(stage)[:-3]))
 
 
+def drifting(network, prediction, image):
+    value = perceptual_loss(network, prediction, image)
+    network.train()(image)
+    return value
+
+
 def no_return(*_):
     return None
 
@@ -126,6 +132,7 @@ WRONG = [
     ("perceptual_loss", lambda *a: perceptual_loss(*a, distance=F.l1_loss), "largest difference"),
     ("perceptual_loss", lambda *a: perceptual_loss(*a, last=True), "largest difference"),
     ("perceptual_loss", lambda n, y, x: perceptual_loss(n, y.detach(), x), "no gradient can"),
+    ("perceptual_loss", drifting, "changed the network's .*running_mean"),
     ("perceptual_loss", no_return, "returned None"),
     ("dilated_stage", lambda s: s, r"strides \(2, 1\).*no stride is left"),
     ("dilated_stage", lambda s: dilated_stage(s, keep=True), "no stride is left"),

@@ -144,8 +144,8 @@ def evaluate(network: FeatureNet, n: int = 200, size: int = 128, seed: int = 10*
         "scenes": n,
         "size": size,
         "seed": seed,
-        "pixels": round(hits.sum() / counts.sum(), 4),
-        "pixels_commonest": round(counts.max() / counts.sum(), 4),
+        "pixels": round(float(hits.sum() / counts.sum()), 4),
+        "pixels_commonest": round(float(counts.max() / counts.sum()), 4),
         "classes": round(float(np.mean((hits / np.maximum(counts, 1))[counts > 0])), 4),
         "occurring": round((truth == answer).float().mean().item(), 4),
         "occurring_commonest": round(

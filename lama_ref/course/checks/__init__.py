@@ -8,6 +8,7 @@ for any other. Solution notebooks end with :func:`require_all`.
 from .adversarial import *  # noqa: F403
 from .core import attempted, require_all
 from .fourier import *  # noqa: F403
+from .hiding import *  # noqa: F403
 from .networks import *  # noqa: F403
 from .perceptual import *  # noqa: F403
 from .start import *  # noqa: F403
