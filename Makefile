@@ -17,6 +17,9 @@ INDEX := --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(INDEX) -c constraints.txt
 
+# Threads that wait should sleep: beside another busy program, spinning ones take ten times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lab demo test test-browser check format notebooks clean
 

@@ -7,3 +7,7 @@ ROOT = str(Path(__file__).parent)
 
 # Kernels start in notebooks/ and must import this checkout, not a lama_ref installed elsewhere.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
+
+# Threads that wait should sleep: beside another program on a core, spinning ones made a notebook of
+# 19 seconds take 236. Read when torch is loaded, so it must be set before.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
