@@ -98,6 +98,16 @@ def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     return gradient.square().sum((1, 2, 3)).mean()
 
 
+def _check_shapes(image: Tensor, mask: Tensor, prediction: Tensor) -> None:
+    shapes = [tuple(t.shape) for t in (image, mask, prediction)]
+    b, c, h, w = shapes[0] if image.ndim == 4 else (0, 0, 0, 0)
+    if shapes != [(b, c, h, w), (b, 1, h, w), (b, c, h, w)]:
+        raise ValueError(
+            "image, mask and prediction must be (B, 3, H, W), (B, 1, H, W) and (B, 3, H, W), "
+            "not {}, {} and {}".format(*shapes)
+        )
+
+
 class LaMaLoss(nn.Module):
     """The final loss of LaMa, for the generator's step and for the discriminator's.
 
@@ -126,7 +136,17 @@ class LaMaLoss(nn.Module):
         self.weights = weights or LossWeights()
 
     def generator(self, image: Tensor, mask: Tensor, prediction: Tensor) -> tuple[Tensor, Terms]:
-        """Loss that the generator minimises: (total, weighted terms by name)."""
+        """Loss that the generator minimises: (total, weighted terms by name).
+
+        Args:
+            image: the real picture (B, 3, H, W) in [0, 1].
+            mask: (B, 1, H, W), 1 = hole.
+            prediction: the generator's raw output (B, 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: shapes that do not fit each other.
+        """
+        _check_shapes(image, mask, prediction)
         w = self.weights
         terms = {"l1": masked_l1(prediction, image, mask, w.l1_known, w.l1_hole)}
         if self._d is not None:
@@ -145,8 +165,11 @@ class LaMaLoss(nn.Module):
     ) -> tuple[Tensor, Terms]:
         """Loss that the discriminator minimises: (total, terms by name).
 
-        Patches of the prediction outside the hole are labelled real: they show known pixels.
+        Patches of the prediction outside the hole are labelled real: they show known pixels. No
+        gradient reaches the prediction. Arguments and errors as for :meth:`generator`; also
+        ValueError without a discriminator.
         """
+        _check_shapes(image, mask, prediction)
         if self._d is None:
             raise ValueError("this LaMaLoss was made without a discriminator")
         penalised = self.weights.r1 > 0 and torch.is_grad_enabled()

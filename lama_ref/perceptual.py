@@ -44,7 +44,8 @@ class PerceptualLoss(nn.Module):
             its own batch, and its running statistics drifted.
 
     Raises:
-        ValueError: unknown ``reduction`` or ``batchnorm``.
+        ValueError: unknown ``reduction`` or ``batchnorm``; in use, two pictures of unequal shapes.
+        TypeError: ``features`` cannot be called, such as a name.
     """
 
     def __init__(
@@ -58,6 +59,11 @@ class PerceptualLoss(nn.Module):
             raise ValueError(f"reduction must be 'sum' or 'mean', not {reduction!r}")
         if batchnorm not in ("eval", "train"):
             raise ValueError(f"batchnorm must be 'eval' or 'train', not {batchnorm!r}")
+        if not callable(features):
+            raise TypeError(
+                f"features must be a network, not {features!r}: "
+                "lama_ref.data.weights.load_features(name) loads a shipped one"
+            )
         self.features, self.reduction, self.batchnorm = features, reduction, batchnorm
         if isinstance(features, nn.Module):
             features.requires_grad_(False)
@@ -71,6 +77,11 @@ class PerceptualLoss(nn.Module):
 
     def layers(self, prediction: Tensor, image: Tensor) -> Tensor:
         """The mean squared difference in each layer: (number of layers,)."""
+        if prediction.shape != image.shape:
+            raise ValueError(
+                "prediction and image must have one shape, "
+                f"not {tuple(prediction.shape)} and {tuple(image.shape)}"
+            )
         with torch.no_grad():  # the real picture is a target
             real = map(at_least_float32, self.features(image))
         fake = map(at_least_float32, self.features(prediction))

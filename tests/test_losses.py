@@ -192,7 +192,7 @@ def test_chance_level_is_the_least_loss_of_one_score(share):
         mask[..., : round(1000 * share)] = 1
         d = Constant(score, (1, 1000))
         with torch.no_grad():
-            return LaMaLoss(d).discriminator(torch.zeros(1, 3, 1, 1000), mask, mask)[0].item()
+            return LaMaLoss(d).discriminator(0 * mask, mask, mask)[0].item()
 
     best = optimize.minimize_scalar(loss, bounds=(-10, 20), method="bounded")
     assert chance_level(share) == pytest.approx(best.fun, abs=2e-5)
@@ -412,6 +412,22 @@ def test_r1_can_be_left_out():
 def test_unknown_labels_of_the_whole_loss():
     with pytest.raises(ValueError, match="'bilinear'"):
         LaMaLoss(Toy(), labels="bilinear").discriminator(*batch())
+
+
+@pytest.mark.parametrize("run", ["generator", "discriminator"])
+def test_shapes_that_do_not_fit(run):
+    image, mask, prediction = batch()
+    loss = getattr(LaMaLoss(Toy()), run)
+    for wrong in (
+        (image, mask[..., :4], prediction),
+        (image, mask[:1], prediction),
+        (image, image, prediction),
+        (image, mask, prediction[:1]),
+        (image[0], mask, prediction),
+        (image[:, :1], mask, prediction),
+    ):
+        with pytest.raises(ValueError, match=r"must be \(B, 3, H, W\)"):
+            loss(*wrong)
 
 
 def test_batchnorm_sees_real_and_fake_apart():

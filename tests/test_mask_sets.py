@@ -114,6 +114,8 @@ def test_another_set_is_not_overwritten(tmp_path):
     with pytest.raises(ValueError, match="holds another set"):
         make(settings(seed=1), tmp_path / "a", progress=False)
     assert files(tmp_path / "a") == before
+    with pytest.raises(ValueError, match="lies among the pictures"):
+        make(settings(images=tmp_path), tmp_path / "b", progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="not empty"):

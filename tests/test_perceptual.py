@@ -193,6 +193,14 @@ def test_unknown_switch(wrong):
         PerceptualLoss(lambda x: [x], **wrong)
 
 
+def test_what_is_not_a_network_or_a_pair():
+    with pytest.raises(TypeError, match="not 'segmentation-dilated'.*load_features"):
+        PerceptualLoss("segmentation-dilated")  # type: ignore[arg-type]
+    x = torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"one shape, not \(2, 3, 8, 8\) and \(1, 3, 8, 8\)"):
+        PerceptualLoss(lambda x: [x])(x, x[:1])
+
+
 # --------------------------------------------------------------------------- small networks
 def test_the_three_kinds_are_of_equal_size():
     sizes = [sum(p.numel() for p in FeatureNet(FeatureConfig(k)).parameters()) for k in KINDS]

@@ -100,6 +100,10 @@ def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dic
     if settings.labels and not settings.labels.is_dir():
         raise FileNotFoundError(f"no folder of label maps {settings.labels}")
     if settings.images:
+        if folder.resolve().is_relative_to(settings.images.resolve()):
+            raise ValueError(
+                f"{folder} lies among the pictures of {settings.images}: choose another"
+            )
         names = [p.relative_to(settings.images) for p in folders.list_images(settings.images)]
     else:
         names = [Path(f"scene{i:05}") for i in range(settings.scenes)]
