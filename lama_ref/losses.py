@@ -56,7 +56,8 @@ def patch_labels(mask: Tensor, size: tuple[int, int], mode: str = "nearest") -> 
     """Which patches of the discriminator count as fake: (B, 1, H, W) -> (B, 1, h, w), 1 = fake.
 
     "nearest" samples one pixel per patch, as in the published code; "maxpool" calls a patch
-    fake as soon as it touches the hole, as in the paper's text.
+    fake as soon as its cell of the h x w grid touches the hole, after the paper's text (what a
+    patch sees is larger than its cell).
     """
     if mode == "nearest":
         return F.interpolate(mask, size)
@@ -88,9 +89,8 @@ def chance_level(share: float) -> float:
 def r1_penalty(logits: Tensor, image: Tensor) -> Tensor:
     """Mean over the batch of the squared norm of d(sum of logits) / d(image); on reals only.
 
-    Behind BatchNorm with batch statistics, as in the published training, the sum of all logits
-    hardly depends on the image: there the penalty is hundreds of times weaker than in evaluation
-    mode (notebook 04 measures it).
+    With BatchNorm in training mode, as published, this is another penalty than in evaluation mode:
+    hundreds of times weaker for the discriminator that notebook 04 trains.
 
     Source: Mescheder et al., ICML 2018, equation 9, without the factor 1/2.
     """
@@ -106,6 +106,8 @@ def _check_shapes(image: Tensor, mask: Tensor, prediction: Tensor) -> None:
             "image, mask and prediction must be (B, 3, H, W), (B, 1, H, W) and (B, 3, H, W), "
             "not {}, {} and {}".format(*shapes)
         )
+    if not mask.is_floating_point():
+        raise ValueError(f"mask must be 0.0 or 1.0, not {mask.dtype}: masks.to_tensor converts")
 
 
 class LaMaLoss(nn.Module):

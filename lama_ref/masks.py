@@ -162,7 +162,7 @@ class Borders:
             chosen[rng.integers(4)] = True
         for i, share in enumerate(rng.uniform(*self.depth, 4)):
             view = np.rot90(mask, i)  # each side in turn is the upper one
-            view[: round(share * view.shape[0]) * int(chosen[i])] = True
+            view[: max(1, round(share * view.shape[0])) * int(chosen[i])] = True
         return mask
 
 
@@ -266,6 +266,8 @@ def sample(
     if not isinstance(preset, Mixture):
         raise TypeError(f"preset must be a name or a Mixture, not {type(preset).__name__}")
     n, drawn = int(n), [preset] * int(n)
+    if labels is None and things is not None:
+        raise ValueError("things say which labels are objects: give labels as well")
     if labels is not None:
         maps = np.asarray(labels)
         if preset not in PRESETS["segmentation"] or maps.shape not in (size, (n, *size)):

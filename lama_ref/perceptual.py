@@ -165,6 +165,8 @@ def _normalise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
         raise ValueError(
             f"a feature network takes (B, 3, H, W) images in [0, 1], not {tuple(image.shape)}"
         )
+    if not image.is_floating_point():
+        raise ValueError(f"images must be floats in [0, 1], not {image.dtype}: divide by 255")
     return (image - image.new_tensor(mean)[:, None, None]) / image.new_tensor(std)[:, None, None]
 
 

@@ -247,6 +247,10 @@ class Objects:
     ) -> np.ndarray:
         """One (H, W) bool mask; u is not used. ValueError if the label map has no usable object."""
         if self.labels is not None:
+            if np.shape(self.labels) != tuple(size):
+                raise ValueError(
+                    f"the label map is {np.shape(self.labels)}, the mask {size} pixels"
+                )
             for _ in range(20):  # a place may be missed by chance
                 if found := object_masks(self.labels, self.things, rng):
                     return found[rng.integers(len(found))]

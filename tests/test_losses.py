@@ -428,6 +428,8 @@ def test_shapes_that_do_not_fit(run):
     ):
         with pytest.raises(ValueError, match=r"must be \(B, 3, H, W\)"):
             loss(*wrong)
+    with pytest.raises(ValueError, match="torch.bool: masks.to_tensor"):
+        loss(image, mask > 0, prediction)
 
 
 def test_batchnorm_sees_real_and_fake_apart():

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from lama_ref.cli import main
-from lama_ref.data import mask_sets, scenes
+from lama_ref.data import mask_sets
 from lama_ref.data.mask_sets import MaskSet, crop_range, load, make
 
 
@@ -157,6 +157,19 @@ def test_changed_files_are_noticed(tmp_path):
         list(load(tmp_path))
 
 
+def test_the_hash_is_of_the_pictures_too(tmp_path):
+    first = make(settings(), tmp_path / "a", progress=False)
+    path = tmp_path / "a" / first["pictures"]["scene00001"]["picture"]
+    Image.fromarray(255 - np.array(Image.open(path))).save(path)
+    with pytest.raises(ValueError, match=f"{path.name} is not the picture"):
+        list(load(tmp_path / "a"))
+
+
+def test_super_resolution_hides_more_than_half(tmp_path):
+    made = make(settings(preset="super-resolution"), tmp_path / "a", progress=False)
+    assert len(made["pictures"]) == 5 and made["settings"]["max_share"] == 1
+
+
 def test_damaged_pictures_are_left_out_and_named(photos, tmp_path):
     (photos / "broken.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match="left out 1 of 4 pictures.*broken.png"):
@@ -223,8 +236,7 @@ def test_command_line(tmp_path, capsys):
     out = capsys.readouterr().out
     pictures = list(load(tmp_path / "set"))
     assert "wrote 3 pictures" in out and len(pictures) == 3
-    scene = scenes.sample_scene  # the pictures are the scenes themselves
-    assert scene and all(torch.isfinite(image).all() for _, image, _ in pictures)
+    assert all(torch.isfinite(image).all() for _, image, _ in pictures)
     with pytest.raises(SystemExit) as stop:
         main(["masks", "make", "-o", str(tmp_path / "set"), "--images", str(tmp_path / "no")])
     assert stop.value.code == 1 and "lama-ref:" in capsys.readouterr().err

@@ -243,7 +243,33 @@ def test_receptive_field(kind, field):
     assert (rows.max() - rows.min() + 1).item() == field
 
 
+def test_bytes_are_refused():
+    with pytest.raises(ValueError, match=r"torch.uint8: divide by 255"):
+        FeatureNet(FeatureConfig(width=4))(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
 # --------------------------------------------------------------------------- pretext tasks
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"held_out": 0}, {"stages": ()}, {"pretext": "jigsaw"}], ids=str
+)
+def test_bad_pretext_settings(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        pretext.PretextConfig(**wrong)
+
+
+def test_pretext_training_that_diverges_writes_nothing(tmp_path):
+    config = pretext.PretextConfig(steps=150, stages=((0.0, 8, 1),), lr=1e30, held_out=1)
+    with pytest.raises(FloatingPointError, match="lower lr"):
+        pretext.train(config, tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluation_leaves_the_mode_alone():
+    network = FeatureNet(FeatureConfig(width=4)).train()
+    pretext.evaluate(network, n=1, size=16)
+    assert network.training
+
+
 def test_pretext_losses_by_hand():
     torch.manual_seed(0)
     net = FeatureNet(FeatureConfig(classes=3, width=4)).eval()

@@ -44,7 +44,8 @@ class MaskSet:
         scenes: number of scenes, where there is no folder of photographs.
         variants: masks drawn for each picture, of which one is kept ("segmentation": 3 of each
             object).
-        max_share: largest share of the square that may be hole.
+        max_share: largest share of the square that may be hole; None for the published 0.5 (1 for
+            "super-resolution", whose masks hide more than half).
         seed: of everything random.
     """
 
@@ -54,7 +55,7 @@ class MaskSet:
     labels: Path | None = None
     scenes: int = 100
     variants: int = 5
-    max_share: float = 0.5
+    max_share: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +66,13 @@ class MaskSet:
         for name, least in {"size": 16, "scenes": 1, "variants": 1, "seed": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if not 0 < self.max_share <= 1:
+        for name in ("images", "labels"):  # strings are fine from Python
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
+        if self.max_share is None:
+            limit = 1.0 if self.preset == "super-resolution" else 0.5
+            object.__setattr__(self, "max_share", limit)
+        if not 0 < self.share_limit <= 1:
             raise ValueError(f"max_share must lie in (0, 1], not {self.max_share}")
         if self.preset == "segmentation" and self.images and not self.labels:
             raise ValueError(
@@ -74,6 +81,10 @@ class MaskSet:
             )
         if self.labels and not (self.preset == "segmentation" and self.images):
             raise ValueError("labels are for the preset segmentation, with a folder of images")
+
+    @property
+    def share_limit(self) -> float:
+        return 0.5 if self.max_share is None else self.max_share
 
 
 def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dict:
@@ -125,7 +136,10 @@ def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dic
         try:
             entry = _make_one(settings, name, folder)
         except ValueError as error:
-            skipped[name.as_posix()] = str(error)
+            text = str(error)
+            for path in (settings.images, settings.labels):  # one machine's paths help no other
+                text = text.replace(f"{path}/", "") if path else text
+            skipped[name.as_posix()] = text
         else:
             entries[name.as_posix()] = entry
     if skipped:
@@ -165,10 +179,10 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
         if mask.any():
             top, left = square_crop(mask, rng)
             square = mask[top : top + settings.size, left : left + settings.size]
-            if 0 < square.mean() <= settings.max_share:
+            if 0 < square.mean() <= settings.share_limit:
                 kept.append((square, top, left))
     if not kept:
-        raise ValueError(f"none of {len(drawn)} masks hides up to {settings.max_share:.0%}")
+        raise ValueError(f"none of {len(drawn)} masks hides up to {settings.share_limit:.0%}")
     square, top, left = kept[rng.integers(len(kept))]
     picture = picture.crop((left, top, left + settings.size, top + settings.size))
     entry = {"picture": f"{name.as_posix()}_crop000.png"}
@@ -179,7 +193,8 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
         with weights.atomic(path, ".png") as temporary:
             image.save(temporary)
     share = round(float(square.mean()), 5)
-    return entry | {"crop": [int(top), int(left)], "share": share, "sha256": _bits(square)}
+    entry |= {"crop": [int(top), int(left)], "share": share, "sha256": _sha256(square)}
+    return entry | {"picture_sha256": _sha256(np.asarray(picture))}
 
 
 def _draw(settings: MaskSet, size: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
@@ -196,7 +211,7 @@ def _label_map(path: Path, original: tuple[int, int], size: tuple[int, int]) -> 
             return np.array(labels.resize(size, Image.Resampling.NEAREST))
     except FileNotFoundError:
         raise ValueError(f"no label map {path}") from None
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read label map {path} ({error})") from None
 
 
@@ -224,7 +239,7 @@ def load(folder: str | Path) -> Iterator[tuple[str, Tensor, Tensor]]:
 
     Raises:
         FileNotFoundError: no manifest in the folder.
-        ValueError: the set was not finished, or a mask is not the one of the manifest.
+        ValueError: the set was not finished, or a mask or picture is not the one of the manifest.
     """
     folder = Path(folder)
     manifest = _manifest(folder)
@@ -234,10 +249,12 @@ def load(folder: str | Path) -> Iterator[tuple[str, Tensor, Tensor]]:
         raise ValueError(f"the manifest of {folder} was changed: its hash is wrong")
     for name, entry in manifest["pictures"].items():
         mask = folders.read_image(folder / entry["mask"])[..., 0] > 127
-        if _bits(mask) != entry["sha256"]:
+        if _sha256(mask) != entry["sha256"]:
             raise ValueError(f"{folder / entry['mask']} is not the mask of the manifest")
-        image = folders.to_tensor(folders.read_image(folder / entry["picture"]))
-        yield name, image, torch.from_numpy(mask)[None].float()
+        picture = folders.read_image(folder / entry["picture"])
+        if _sha256(picture) != entry["picture_sha256"]:
+            raise ValueError(f"{folder / entry['picture']} is not the picture of the manifest")
+        yield name, folders.to_tensor(picture), torch.from_numpy(mask)[None].float()
 
 
 def _manifest(folder: Path) -> dict:
@@ -249,12 +266,15 @@ def _manifest(folder: Path) -> dict:
         raise ValueError(f"{folder / MANIFEST} is damaged ({error})") from None
 
 
-def _bits(mask: np.ndarray) -> str:
-    """SHA-256 of a mask's shape and bits."""
-    return hashlib.sha256(str(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()
+def _sha256(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape and values."""
+    return hashlib.sha256(str(array.shape).encode() + array.tobytes()).hexdigest()
 
 
 def _hash(entries: dict) -> str:
-    """SHA-256 over names and mask hashes."""
-    lines = "\n".join(f"{name} {entry['sha256']}" for name, entry in sorted(entries.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """SHA-256 over the names, masks and pictures of a set."""
+    lines = [
+        f"{name} {entry['sha256']} {entry['picture_sha256']}"
+        for name, entry in sorted(entries.items())
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

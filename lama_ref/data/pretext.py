@@ -45,6 +45,15 @@ class PretextConfig:
     held_out: int = 200
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "held_out"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.stages or self.stages[0][0] != 0:
+            raise ValueError(f"stages must start at 0, not {self.stages}")
+        if self.pretext not in ("segmentation", "classification"):
+            raise ValueError(f"no pretext {self.pretext!r}: segmentation or classification")
+
 
 def scores(network: FeatureNet, image: Tensor) -> Tensor:
     """Scores at the picture's resolution: (B, 3, H, W) -> (B, classes, H, W)."""
@@ -97,6 +106,10 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+        if not np.isfinite(losses[-1]):
+            raise FloatingPointError(
+                f"the loss is no number at step {step}: lower lr ({config.lr})"
+            )
         if len(losses) == 50 or step == config.steps - 1:
             lines.append({"step": step + 1, "size": size, "loss": round(np.mean(losses), 4)})
             bar.set_postfix(loss=lines[-1]["loss"])
@@ -127,6 +140,7 @@ def evaluate(network: FeatureNet, n: int = 200, size: int = 128, seed: int = 10*
     trained it for. "classes" is the mean of that share over labels. "occurring" is the share of
     right answers to "does this label occur?", by the sign of the mean score.
     """
+    was_training = network.training
     network.eval()
     rng = np.random.default_rng(seed)
     classes = network.config.classes
@@ -139,6 +153,7 @@ def evaluate(network: FeatureNet, n: int = 200, size: int = 128, seed: int = 10*
         counts += np.bincount(labels.flatten(), minlength=classes)
         present.append(occurring(labels.long(), classes))
         answers.append((network.scores(image).mean((2, 3)) > 0).float())
+    network.train(was_training)
     truth, answer = torch.cat(present), torch.cat(answers)
     return {
         "scenes": n,
