@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something could not be done, and a line on standard error 
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import warnings
@@ -17,9 +18,10 @@ from tyro.conf import Positional, arg
 
 from .data.mask_sets import MaskSet
 from .data.pretext import PretextConfig
-from .training import TrainConfig
+from .evaluation.cards import CardConfig
+from .recipes import PRESETS, TrainConfig
 
-_DEFAULT_TRAINING, _DEFAULT_PRETEXT, _DEFAULT_MASKS = TrainConfig(), PretextConfig(), MaskSet()
+_DEFAULT_PRETEXT, _DEFAULT_MASKS, _DEFAULT_CARD = PretextConfig(), MaskSet(), CardConfig()
 
 
 def inpaint(
@@ -137,19 +139,44 @@ def demo(
     return 0
 
 
-def train(
-    folder: Positional[Path], config: tyro.conf.OmitArgPrefixes[TrainConfig] = _DEFAULT_TRAINING
-) -> int:
-    """Train a generator, or continue the run in a folder.
+def _train_command(preset: str):
+    """The command ``train`` with the settings of a preset as its defaults."""
 
-    Args:
-        folder: Where log, checkpoint and weights go.
-        config: What to train, on what, and for how long.
-    """
-    from .training import train as run
+    def train(
+        folder: Positional[Path],
+        config: tyro.conf.OmitArgPrefixes[TrainConfig] = PRESETS[preset],
+        preset: Literal[tuple(PRESETS)] = preset,  # type: ignore
+        resume: Literal["auto", "never"] = "auto",
+    ) -> int:
+        """Train a generator, or continue the run in a folder.
 
-    print(f"wrote {run(config, folder)}")
-    return 0
+        Several processes: torchrun --nproc_per_node 2 -m lama_ref train FOLDER.
+
+        Args:
+            folder: Where log, panels, checkpoints and weights go. Alone, it continues what is there.
+            config: What to train, on what, and for how long; the preset's values by default.
+            preset: Settings to begin with; all others can be given beside it.
+            resume: "auto" continues a run that is there, "never" refuses to.
+        """
+        from .recipes import from_dict
+        from .runs import train as run
+
+        if config == TrainConfig() and (folder / "config.json").exists():  # "go on with that"
+            config = from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        print(f"wrote {run(config, folder, resume=resume)}")
+        return 0
+
+    return train
+
+
+def _given(arguments: list[str]) -> tuple[list[str], str]:
+    """Arguments with all --data together, as tyro wants them, and the preset that they name."""
+    parser = argparse.ArgumentParser(prog="lama-ref train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--data", action="extend", nargs="+", default=[])
+    known, rest = parser.parse_known_args(arguments)
+    data = ["--data", *known.data] if known.data else []
+    return [*rest, "--preset", known.preset, *data], known.preset
 
 
 def pretext(
@@ -191,54 +218,67 @@ def masks(
 
 
 def evaluate(
-    weights: Positional[str] = "mini-fourier",
-    photos: Path | None = None,
-    masks: str = "wide",
-    size: int = 128,
-    n: int = 200,
-    seed: int = 1_000_000,
+    config: tyro.conf.OmitArgPrefixes[CardConfig] = _DEFAULT_CARD,
     output: Annotated[Path | None, arg(aliases=["-o"])] = None,
 ) -> int:
-    """Compare weights with classical inpainting on held-out scenes, or on photographs.
+    """Compare models on the same pictures and masks, with intervals.
+
+    With an output, an interrupted evaluation goes on where it was.
 
     Args:
-        weights: Shipped weights by name, or the path of a weights file.
-        photos: Folder of photographs (their centres are used); procedural scenes without it.
-        masks: Mask preset; masks that hide 10 to 50 % are used.
-        size: Side of the pictures in pixels.
-        n: Number of pictures.
-        seed: Of scenes and masks; training uses none above a million.
-        output: JSON file to write as well.
+        config: Which models, on what, and how they are measured.
+        output: Folder for card.json and card.md, or a .json file.
     """
-    from .data.weights import write_json
-    from .evaluation.compare import compare_with_classical, table
+    from .evaluation import cards, report
 
+    print(report.table(cards.evaluate(config, output)))
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    result = compare_with_classical(weights, photos, masks, size, n, seed)
-    print(table(result))
-    if output is not None:
-        write_json(output, result)
         print(f"wrote {output}")
     return 0
 
 
-def doctor() -> int:
-    """Check the installation: versions, the FFT of each device, the shipped weights."""
-    from . import runtime
+def doctor(
+    what: Positional[Literal["installation", "data"]] = "installation",
+    folder: Positional[Path | None] = None,
+    size: int = 256,
+    masks: str = "train-wide",
+    n: int | None = None,
+) -> int:
+    """Check the installation, or with "data FOLDER" a data set before training on it.
 
+    Args:
+        what: "installation" (versions, FFT of each device, shipped weights) or "data".
+        folder: Of photographs, for "data".
+        size: Side of the crops that training is to take, in pixels.
+        masks: Preset of the masks that it is to draw.
+        n: Read only this many files, drawn at random.
+    """
+    from . import runtime
+    from .data.survey import survey
+
+    if (folder is None) == (what == "data"):
+        raise ValueError("expected: lama-ref doctor, or: lama-ref doctor data FOLDER")
+    if folder is not None:
+        found = survey(folder, size, masks, n)
+        print(found)
+        return 1 if found.to_do() else 0
     lines = runtime.doctor()
-    for what, fine, detail in lines:
-        print(f"{'OK  ' if fine else 'FAIL'}  {what:24}  {detail}")
+    for name, fine, detail in lines:
+        print(f"{'OK  ' if fine else 'FAIL'}  {name:24}  {detail}")
     return 0 if all(fine for _, fine, _ in lines) else 1
 
 
-_COMMANDS = (inpaint, demo, train, pretext, masks, evaluate, doctor)
+_COMMANDS = (inpaint, demo, pretext, masks, evaluate, doctor)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    commands = {command.__name__: command for command in _COMMANDS}
+    arguments = sys.argv[1:] if arguments is None else arguments
+    commands: dict = {command.__name__: command for command in _COMMANDS}
+    preset = "mini"
+    if arguments[:1] == ["train"]:
+        arguments, preset = _given(arguments)
+    commands["train"] = _train_command(preset if preset in PRESETS else "mini")
     warnings.showwarning = _show_warning
     try:
         code = tyro.extras.subcommand_cli_from_dict(
@@ -247,8 +287,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (OSError, ValueError, TypeError, ImportError, FloatingPointError) as error:
         print(f"lama-ref: {_message(error)}", file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
-        print("lama-ref: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"lama-ref: {stopped or 'interrupted'}", file=sys.stderr)
         code = 130
     sys.exit(code)
 

@@ -45,6 +45,12 @@ class Discriminator(nn.Module):
         for i, stage in enumerate(stages):  # names of the published checkpoints: model0, ...
             self.add_module(f"model{i}", stage)
 
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Sides (h, w) of the map of logits for pictures of height x width pixels."""
+        for _ in range(self.layers):  # kernel 4, stride 2, padding 2
+            height, width = height // 2 + 1, width // 2 + 1
+        return height + 2, width + 2  # two of stride 1, padding 2
+
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         if image.ndim != 4 or image.shape[1] != 3:
             raise ValueError(f"a discriminator takes (B, 3, H, W) images, not {tuple(image.shape)}")

@@ -96,8 +96,12 @@ PRESETS: dict[str, GeneratorConfig] = {
     "mini-fourier": GeneratorConfig(blocks=6, width=32, downsamplings=2),
     "mini-regular": GeneratorConfig(kind="regular", blocks=6, width=32, downsamplings=2),
     "mini-dilated": GeneratorConfig(kind="dilated", blocks=6, width=32, downsamplings=2),
+    "trio-fourier": GeneratorConfig(blocks=6, width=16, downsamplings=2),
+    "trio-regular": GeneratorConfig(kind="regular", blocks=6, width=16, downsamplings=2),
+    "trio-dilated": GeneratorConfig(kind="dilated", blocks=6, width=16, downsamplings=2),
 }
-"""Named configurations: the paper's (``lama-*``, ``big-lama``) and small ones (``mini-*``)."""
+"""The paper's configurations (``lama-*``, ``big-lama``), small ones (``mini-*``), and three that
+differ in nothing but the kind and are trained alike (``trio-*``)."""
 
 
 class Generator(nn.Module):

@@ -6,10 +6,15 @@ import importlib.metadata
 import os
 import platform
 import random
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 FFT_TOLERANCE = 1e-4
 """Largest difference from the CPU, relative to the largest value, in :func:`fft_error`."""
@@ -92,6 +97,38 @@ def setup(value: int = 0) -> Runtime:
         f"{where} · {torch.get_num_threads()} threads · seed {value}"
     )
     return Runtime(where, value)
+
+
+# --------------------------------------------------------------------------- several processes
+@contextmanager
+def processes() -> Iterator[tuple[int, int, int]]:
+    """(rank, number of processes, rank on this machine), joined as torchrun's environment says."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield 0, 1, 0
+        return
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    yield dist.get_rank(), world, local
+    dist.barrier()  # nobody leaves while another still computes
+    dist.destroy_process_group()
+
+
+@contextmanager
+def stop_signal(catch: bool) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set instead of breaking off in the middle of a step."""
+    event, before = threading.Event(), {}
+    if catch and threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # --------------------------------------------------------------------------- doctor

@@ -224,6 +224,6 @@ def test_bad_training_settings_and_runs_are_named(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK damaged")
     assert run("train", tmp_path / "run", "--steps", "1", "--stages", "0", "32", "2") == 1
-    assert "cannot continue from" in capsys.readouterr().err
+    assert "cannot continue: " in capsys.readouterr().err
     assert run("evaluate", "--n", "0") == 1
     assert "n >= 2" in capsys.readouterr().err

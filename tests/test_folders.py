@@ -1,10 +1,11 @@
-"""Photographs: every kind of file, the right way up, and crops with the promised contents."""
+"""Photographs: folders of any shape, and every kind of file, the right way up."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from PIL import Image
 
 from lama_ref.data import folders
-from lama_ref.data.folders import Photos, list_images, read_image, to_image, to_tensor
+from lama_ref.data.folders import image_names, list_images, read_image, to_image, to_tensor
 
 
 @pytest.fixture
@@ -45,6 +46,48 @@ def test_list_images_errors(tmp_path, folder):
         list_images(folder / "notes.txt")
     with pytest.raises(ValueError, match=r"no image in .*folder\.png"):
         list_images(folder / "folder.png")
+    (folder / "folder.png" / "photo.HEIC").touch()
+    (folder / "folder.png" / "other.heic").touch()
+    (folder / "folder.png" / "README").touch()
+    with pytest.raises(ValueError, match=r"expected \.jpg.*found 2 \.heic, 1 without suffix"):
+        list_images(folder / "folder.png")
+
+
+def test_order_is_that_of_sorted_paths(tmp_path):
+    """Part by part, as pathlib compares: "a-b.png" < "a/z.png" as strings, not as paths."""
+    for name in ("a/z.png", "a-b.png", "a.png", "a/b/c.png", "b.png", "Z.png", "a b/q.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(tmp_path) == sorted(tmp_path.rglob("*.png"))
+
+
+def test_hidden_files_are_left_out_and_others_counted(folder):
+    (folder / "._b.png").touch()  # macOS keeps notes on b.png in it
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "b.png").touch()
+    (folder / "deep" / "movie.mp4").touch()
+    others = Counter()
+    names = [Path(name).as_posix() for name in image_names(folder, others)]
+    assert names == ["b.png", "deep/a.BMP", "deep/er/c.JpEg"]
+    assert others == {".mp4": 1, ".txt": 1}
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path, folder):
+    try:
+        (folder / "deep" / "back").symlink_to(folder, target_is_directory=True)
+        (folder / "elsewhere").symlink_to(folder / "deep", target_is_directory=True)
+        (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    except OSError:
+        pytest.skip("no links on this system")
+    names = [Path(name).as_posix() for name in image_names(folder)]
+    once = ["b.png", "deep/a.BMP", "deep/er/c.JpEg"]
+    assert names == [*once, "elsewhere/a.BMP", "elsewhere/er/c.JpEg"]
+
+
+def test_listing_reads_no_file(folder, monkeypatch):
+    monkeypatch.setattr("builtins.open", None)
+    monkeypatch.setattr(Path, "stat", None)
+    assert len(list_images(folder)) == 3
 
 
 def saved(tmp_path, image: Image.Image, suffix: str = ".png", **options) -> np.ndarray:
@@ -174,114 +217,6 @@ def test_conversion_errors(picture):
             to_image(tensor)
 
 
-def test_photos_skips_and_counts_damaged_files(folder):
-    (folder / "bad.png").write_bytes(b"hello")
-    photos = Photos(folder)
-    assert len(photos) == 3 and photos.skipped == 1
-    assert photos.crops(2, 16, np.random.default_rng(0)).shape == (2, 3, 16, 16)
-
-
-def test_photos_with_nothing_readable(tmp_path):
-    (tmp_path / "bad.png").write_bytes(b"hello")
-    with pytest.raises(ValueError, match="none of 1 images"):
-        Photos(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        Photos(tmp_path / "nowhere")
-
-
-def test_crops_are_deterministic_and_do_not_need_the_cache(folder):
-    first = Photos(folder).crops(6, 16, np.random.default_rng(3))
-    again = Photos(folder, cache=False).crops(6, 16, np.random.default_rng(3))
-    assert first.dtype == np.float32 and first.min() >= 0 and first.max() <= 1
-    assert first.tobytes() == again.tobytes()
-    assert first.tobytes() != Photos(folder).crops(6, 16, np.random.default_rng(4)).tobytes()
-
-
-def test_cached_photos_are_read_once(folder, monkeypatch):
-    cached, fresh = Photos(folder), Photos(folder, cache=False)
-    calls = []
-    monkeypatch.setattr(folders, "read_image", lambda path: calls.append(path) or read_image(path))
-    cached.crops(5, 8, np.random.default_rng(0))
-    assert not calls
-    fresh.crops(5, 8, np.random.default_rng(0))
-    assert len(calls) == 5
-
-
-def test_crops_at_zoom_one_are_windows_of_the_photo(tmp_path, picture):
-    """Red tells x and green tells y, so each crop says where it was cut and if mirrored."""
-    Image.fromarray(picture).save(tmp_path / "only.png")
-    crops = Photos(tmp_path).crops(60, 16, np.random.default_rng(0), zoom=(1, 1), colour=False)
-    mirrored, corners = 0, set()
-    for crop in (crops * 255).round().astype(np.uint8).transpose(0, 2, 3, 1):
-        if crop[0, 0, 0] > crop[0, -1, 0]:
-            crop, mirrored = crop[:, ::-1], mirrored + 1
-        left, top = crop[0, 0, 0] // 4, crop[0, 0, 1] // 6
-        assert np.array_equal(crop, picture[top : top + 16, left : left + 16])
-        corners.add((left, top))
-    assert 15 < mirrored < 45
-    assert len(corners) > 40
-    lefts, tops = zip(*corners, strict=True)
-    assert min(lefts) < 6 and max(lefts) > 38 and min(tops) < 4 and max(tops) > 20
-
-
-def test_zoom_sets_the_source_side(tmp_path, picture):
-    """The range of red in a crop is four times its source width."""
-    Image.fromarray(picture).save(tmp_path / "only.png")
-    photos = Photos(tmp_path)
-
-    def widths(zoom):
-        crops = photos.crops(80, 8, np.random.default_rng(0), zoom=zoom, colour=False)
-        return np.ptp(crops[:, 0, 4], axis=1) * 255 / 4 * 8 / 7  # 7 steps between 8 pixels
-
-    assert widths((2, 2)) == pytest.approx(16, abs=1.5)
-    spread = widths((1, 4))
-    assert spread.min() < 10 and spread.max() > 27 and spread.max() < 34
-    assert np.median(spread) == pytest.approx(16, abs=3)  # log-uniform on 8 to 32
-    assert widths((20, 30)) == pytest.approx(40, abs=2)  # never beyond the photograph
-
-
-def test_shrinking_is_antialiased(tmp_path):
-    """A checker of single pixels becomes even grey."""
-    checker = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
-    Image.fromarray(checker).save(tmp_path / "checker.png")
-    crops = Photos(tmp_path).crops(5, 16, np.random.default_rng(0), zoom=(4, 4), colour=False)
-    assert np.abs(crops - 0.5).max() < 0.06
-
-
-def test_small_photos_are_enlarged(tmp_path, picture):
-    Image.fromarray(picture[:5, :7]).save(tmp_path / "small.png")
-    crops = Photos(tmp_path).crops(3, 32, np.random.default_rng(0), colour=False)
-    assert crops.shape == (3, 3, 32, 32)
-    assert crops[:, 1].max() * 255 == pytest.approx(24, abs=1)  # all 5 rows are seen
-    assert Photos(tmp_path).crops(0, 32, np.random.default_rng(0)).shape == (0, 3, 32, 32)
-
-
-def test_colour_varies_mildly_and_keeps_the_order(tmp_path, picture):
-    Image.fromarray(picture[:16, :16] // 2 + 60).save(tmp_path / "only.png")
-    photos = Photos(tmp_path)
-    crops = photos.crops(40, 16, np.random.default_rng(0))
-    original = photos[0].transpose(2, 0, 1) / 255
-    means = crops.mean((2, 3))
-    assert np.abs(means - original.mean((1, 2))).max() < 0.25
-    assert means.std(0).min() > 0.02
-    hues = means - means.mean(1, keepdims=True)
-    assert (hues / np.linalg.norm(hues, axis=1, keepdims=True)).std(0).max() > 0.02
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"n": -1}, "n is -1"),
-        ({"size": 0}, "size is 0"),
-        ({"zoom": (2, 1)}, r"zoom is \(2, 1\)"),
-        ({"zoom": (0, 1)}, r"zoom is \(0, 1\)"),
-    ],
-)
-def test_bad_crops(folder, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Photos(folder).crops(**({"n": 1, "size": 8, "rng": np.random.default_rng(0)} | arguments))
-
-
 def test_sample_photos():
     pytest.importorskip("skimage")
     pytest.importorskip("matplotlib")
@@ -309,15 +244,3 @@ def test_imports_stay_light():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr
-
-
-def test_fast_enough_to_feed_training(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "noise.png")
-    photos, rng = Photos(tmp_path), np.random.default_rng(0)
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        photos.crops(20, 128, rng)
-        times.append((time.process_time() - start) / 20)
-    assert min(times) < 6e-3  # 1.1 ms on one core of the machine where it was written

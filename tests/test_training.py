@@ -1,120 +1,148 @@
-"""The trainer: it learns, it resumes bit for bit, it complains early."""
+"""One training step and the recipes: what moves, by which loss, at which speed."""
 
-import json
+import copy
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from lama_ref import training
-from lama_ref.data import weights
-from lama_ref.generator import build_generator, inpaint_batch
+from lama_ref.discriminator import build_discriminator
+from lama_ref.generator import GeneratorConfig, build_generator, inpaint_batch
 from lama_ref.losses import LaMaLoss, LossWeights
-from lama_ref.training import TrainConfig, TrainState, train, training_step
+from lama_ref.recipes import PRESETS, TrainConfig, from_dict
+from lama_ref.training import TrainState, training_step
 
-SMALL = dict(stages=((0.0, 32, 2),), steps=6, save_every=2, settle=2, warmup=1)
-
-
-@pytest.fixture(autouse=True)
-def small_preset(monkeypatch):
-    from lama_ref.generator import PRESETS, GeneratorConfig
-
-    tiny = GeneratorConfig(blocks=1, width=8, downsamplings=2)
-    monkeypatch.setitem(PRESETS, "tiny", tiny)
+TINY = GeneratorConfig(blocks=1, width=8, downsamplings=2)
+CONFIG = TrainConfig(warmup=1, decay_from=1.0, lr=5e-3)
 
 
-def tensors(path):
-    return weights.load_state_dict(path)
+def a_batch(n: int = 2, side: int = 32):
+    rng = torch.Generator().manual_seed(1)
+    mask = torch.zeros(n, 1, side, side)
+    mask[..., :16, 8:24] = 1
+    return torch.rand(n, 3, side, side, generator=rng), mask
 
 
-@pytest.mark.parametrize("adversarial", [False, True])
-def test_resumed_equals_uninterrupted(tmp_path, adversarial, monkeypatch):
-    chosen = LossWeights() if adversarial else TrainConfig().weights
-    features = "segmentation-dilated" if adversarial else None
-    config = TrainConfig(
-        generator="tiny", weights=chosen, features=features, discriminator_width=8, **SMALL
+def a_state(discriminator: bool = True, average: bool = False) -> TrainState:
+    torch.manual_seed(0)
+    g = build_generator(TINY)
+    d = build_discriminator(8) if discriminator else None
+    return TrainState(
+        g,
+        torch.optim.Adam(g.parameters()),
+        d,
+        d and torch.optim.Adam(d.parameters()),
+        copy.deepcopy(g) if average else None,
     )
-    whole = train(config, tmp_path / "whole", progress=False)
 
-    step = training.training_step
 
-    def dies(state, *args):
-        if state.step == 5:  # after the checkpoint of step 4
-            raise KeyboardInterrupt
-        return step(state, *args)
-
-    monkeypatch.setattr(training, "training_step", dies)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "cut", progress=False)
-    monkeypatch.setattr(training, "training_step", step)
-    assert not (tmp_path / "cut" / "weights.safetensors").exists()
-    resumed = train(config, tmp_path / "cut", progress=False)
-    first, second = tensors(whole), tensors(resumed)
-    assert all(torch.equal(first[k], second[k]) for k in first)
+def vector(network) -> torch.Tensor:
+    return torch.nn.utils.parameters_to_vector(network.parameters()).detach().clone()
 
 
 def test_it_learns_to_copy_a_grey_picture():
-    torch.manual_seed(0)
-    generator = build_generator("tiny")
-    state = TrainState(generator, torch.optim.Adam(generator.parameters(), 5e-3), None, None)
-    loss = LaMaLoss(None, weights=TrainConfig().weights)
+    state, (_, mask) = a_state(discriminator=False), a_batch(4)
     image = torch.full((4, 3, 32, 32), 0.25)
-    mask = torch.zeros(4, 1, 32, 32)
-    mask[..., 8:20, 8:20] = 1
-    first = training_step(state, loss, image, mask, 5.0)["hole_l1"]
-    for _ in range(40):
-        last = training_step(state, loss, image, mask, 5.0)["hole_l1"]
-    assert last < first / 3
+    loss = LaMaLoss(None, weights=LossWeights(l1_hole=10))
+    errors = [training_step(state, loss, image, mask, CONFIG)["hole_l1"] for _ in range(41)]
+    assert errors[-1] < errors[0] / 3
     assert state.step == 41
 
 
 def test_one_step_moves_each_network_by_its_own_loss():
-    torch.manual_seed(0)
-    from lama_ref.discriminator import build_discriminator
-
-    g, d = build_generator("tiny"), build_discriminator(8)
-    state = TrainState(g, torch.optim.SGD(g.parameters(), 0.0), d, torch.optim.Adam(d.parameters()))
-    before_g = [p.clone() for p in g.parameters()]
-    before_d = [p.clone() for p in d.parameters()]
-    image, mask = torch.rand(2, 3, 32, 32), torch.zeros(2, 1, 32, 32)
-    mask[..., :16, :16] = 1
-    terms = training_step(state, LaMaLoss(d), image, mask, 5.0)
-    assert {"l1", "adversarial", "feature_matching", "d_real", "d_fake", "d_r1"} <= set(terms)
-    assert all(torch.equal(a, b) for a, b in zip(before_g, g.parameters()))  # step size 0
-    assert all(not torch.equal(a, b) for a, b in zip(before_d, d.parameters()))
-    # the discriminator's gradients come from its own loss alone: clipped to norm 5
-    norm = torch.cat([p.grad.flatten() for p in d.parameters()]).norm()
-    assert 0 < norm <= 5.001
+    state, (image, mask) = a_state(), a_batch()
+    g, d = vector(state.generator), vector(state.discriminator)
+    still = replace(CONFIG, lr=0.0)  # Adam then moves nothing
+    terms = training_step(state, LaMaLoss(state.discriminator), image, mask, still)
+    names = {"l1", "adversarial", "feature_matching", "d_real", "d_fake", "d_r1", "hole_l1"}
+    assert set(terms) == names | {"gradient_norm", "d_gradient_norm"}
+    assert torch.equal(g, vector(state.generator))
+    assert not torch.equal(d, vector(state.discriminator))
+    # both gradients are clipped; the discriminator's come from its own loss alone
+    for network in (state.generator, state.discriminator):
+        norm = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+        assert 0 < norm <= CONFIG.clip * 1.001
+    assert all(p.requires_grad for p in state.discriminator.parameters())
 
 
-def test_batches_depend_on_seed_and_step_alone():
-    config = TrainConfig(stages=((0.0, 16, 3), (0.5, 24, 2)), steps=10)
-    straight = training.batches(config, None)
-    sequence = [next(straight) for _ in range(8)]
-    later = next(training.batches(config, None, 7))
-    assert all(torch.equal(a, b) for a, b in zip(sequence[7], later))
-    assert sequence[0][0].shape == (3, 3, 16, 16) and sequence[7][0].shape == (2, 3, 24, 24)
-    assert not torch.equal(sequence[0][0], sequence[1][0])
-    assert set(sequence[0][1].unique().tolist()) == {0.0, 1.0}
+def test_the_discriminators_loss_does_not_reach_the_generator():
+    state, (image, mask) = a_state(), a_batch()
+    training_step(state, LaMaLoss(state.discriminator), image, mask, CONFIG)
+    with_d = vector(state.generator)
+    state = a_state()
+    state.optimizer_d = None  # the discriminator stands still
+    training_step(state, LaMaLoss(state.discriminator), image, mask, CONFIG)
+    assert torch.equal(with_d, vector(state.generator))
 
 
-def test_photographs_and_scenes_share_a_batch(tmp_path):
-    for i in range(3):
-        array = np.full((40, 40, 3), 100 + 20 * i, np.uint8)
-        Image.fromarray(array).save(tmp_path / f"{i}.png")
-    photos = training.folders.Photos(tmp_path)
-    config = TrainConfig(photos=str(tmp_path), scene_share=0.5, stages=((0.0, 16, 8),))
-    image, _ = next(training.batches(config, photos))
-    flat = image.std((2, 3)).amax(1) < 1e-3  # the photographs are of one colour
-    assert flat[4:].all() and not flat[:4].all()
+def test_without_the_adversarial_term_the_discriminator_waits():
+    state, (image, mask) = a_state(), a_batch()
+    before = vector(state.discriminator)
+    terms = training_step(state, LaMaLoss(None), image, mask, CONFIG)
+    assert set(terms) == {"l1", "gradient_norm", "hole_l1"}
+    assert torch.equal(before, vector(state.discriminator))
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_which_prediction_the_discriminator_sees(double):
+    """The generator's updated by the step's first half if predicted anew, as published."""
+    state, (image, mask) = a_state(), a_batch()
+    loss, seen = LaMaLoss(state.discriminator), []
+    original = loss.discriminator
+    loss.discriminator = lambda *args: seen.append(args[2].detach().clone()) or original(*args)
+    config = replace(CONFIG, double_forward=double)
+    old, _ = inpaint_batch(copy.deepcopy(state.generator), image, mask)
+    training_step(state, loss, image, mask, config)
+    assert torch.equal(seen[0], old) != double
+    updates = state.generator.model[1].bn_l.num_batches_tracked.item()
+    assert updates == 1 + double  # of BatchNorm's statistics, too
+
+
+def test_half_precision_is_close_and_keeps_float32_weights():
+    image, mask = a_batch(2, 64)
+    values = {}
+    for precision in ("float32", "bfloat16"):
+        state = a_state()
+        config = replace(CONFIG, precision=precision)
+        loss = LaMaLoss(state.discriminator)
+        values[precision] = training_step(state, loss, image, mask, config)
+        assert {p.dtype for p in state.generator.parameters()} == {torch.float32}
+    for name, value in values["float32"].items():
+        assert values["bfloat16"][name].item() == pytest.approx(value.item(), rel=0.1), name
+    assert values["bfloat16"]["l1"] != values["float32"]["l1"]  # it was on
+
+
+def test_moving_average():
+    state, (image, mask) = a_state(average=True), a_batch()
+    config = replace(CONFIG, average=0.5)
+    loss, seen = LaMaLoss(None), [vector(state.generator)]
+    state.step = 100  # beyond its warm-up
+    for _ in range(2):
+        training_step(state, loss, image, mask, config)
+        seen.append(vector(state.generator))
+    expected = 0.25 * seen[0] + 0.25 * seen[1] + 0.5 * seen[2]
+    torch.testing.assert_close(vector(state.average), expected)
+    bn, of_average = state.generator.model[1].bn_l, state.average.model[1].bn_l
+    assert of_average.num_batches_tracked == bn.num_batches_tracked == 2
+    assert not torch.equal(bn.running_mean, of_average.running_mean)  # it is averaged, too
+
+
+def test_a_state_returns_from_its_dictionary():
+    state, (image, mask) = a_state(average=True), a_batch()
+    other = a_state(average=True)
+    training_step(state, LaMaLoss(state.discriminator), image, mask, CONFIG)
+    other.load_state_dict(copy.deepcopy(state.state_dict()))
+    assert other.step == 1
+    for s in (state, other):
+        training_step(s, LaMaLoss(s.discriminator), image, mask, CONFIG)
+    for name in ("generator", "discriminator", "average"):
+        assert torch.equal(vector(getattr(state, name)), vector(getattr(other, name)))
 
 
 def test_settling_makes_evaluation_equal_training_mode():
-    torch.manual_seed(0)
-    generator = build_generator("tiny")
-    image, mask = torch.rand(6, 3, 32, 32), torch.zeros(6, 1, 32, 32)
-    mask[..., 4:20, 10:30] = 1
+    generator = a_state().generator
+    image, mask = a_batch(6)
 
     def same():
         while True:
@@ -131,56 +159,69 @@ def test_settling_makes_evaluation_equal_training_mode():
     assert generator.model[1].bn_l.momentum == 0.1
 
 
+# --------------------------------------------------------------------------- recipes
 def test_schedule():
     config = TrainConfig(steps=100, warmup=10, decay_from=0.5)
     assert config.speed(0) == pytest.approx(0.1) and config.speed(30) == 1
     assert config.speed(75) == pytest.approx(0.5) and config.speed(100) == 0
+    constant = replace(config, warmup=1, decay_from=1.0)
+    assert {constant.speed(step) for step in (0, 50, 99)} == {1.0}
+    state = a_state()
+    state.step = 75
+    image, mask = a_batch()
+    training_step(state, LaMaLoss(state.discriminator), image, mask, config)
+    speeds = [adam.param_groups[0]["lr"] for adam in (state.optimizer, state.optimizer_d)]
+    assert speeds == pytest.approx([config.lr / 2, config.lr_discriminator / 2])
 
 
-def test_bad_settings_and_folders_complain_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="stages"):
-        TrainConfig(stages=((0.5, 64, 8),))
-    with pytest.raises(ValueError, match="scene_share"):
-        TrainConfig(scene_share=1.5)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        train(TrainConfig(photos=str(tmp_path / "nowhere")), tmp_path / "run")
-    with pytest.raises(FileNotFoundError, match="no feature network 'vgg'"):
-        train(TrainConfig(features="vgg"), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_stages_follow_each_other():
+    config = TrainConfig(steps=10, stages=((0.0, 16, 3), (0.5, 24, 2)))
+    assert [config.stage(step) for step in (0, 4, 5, 9)] == [(16, 3), (16, 3), (24, 2), (24, 2)]
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path, monkeypatch):
-    nan = {"hole_l1": torch.tensor(float("nan"))}
-
-    def broken(state, *args):
-        state.step += 1
-        return nan
-
-    monkeypatch.setattr(training, "training_step", broken)
-    config = TrainConfig(generator="tiny", stages=((0.0, 32, 2),), steps=40)
-    with pytest.raises(FloatingPointError, match="lower lr"):
-        train(config, tmp_path, progress=False)
+def test_published_recipe():
+    """reference: published configs; Adam 1e-3 and 1e-4, no schedule, clipped to 1, 10 a GPU."""
+    recipe = PRESETS["lama-fourier"]
+    assert (recipe.lr, recipe.lr_discriminator, recipe.clip) == (1e-3, 1e-4, 1.0)
+    assert {recipe.speed(step) for step in (0, 1, 10**5, 10**6 - 1)} == {1.0}
+    assert recipe.weights == LossWeights() == LossWeights(10, 0, 10, 100, 30, 0.001)
+    assert recipe.double_forward and recipe.average is None and recipe.l1_until == 0
+    assert recipe.stages == ((0.0, 256, 30),) and recipe.discriminator_width == 64
+    assert PRESETS["big-lama"].stages == ((0.0, 256, 120),)
 
 
-def test_the_log_is_json_lines(tmp_path):
-    options = SMALL | {"steps": 20, "features": "segmentation-dilated"}
-    config = TrainConfig(generator="tiny", **options)
-    train(config, tmp_path, progress=False)
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [20]
-    assert 0 < lines[0]["hole_l1"] < 1 and lines[0]["l1"] > 0 and lines[0]["perceptual"] > 0
+def test_the_trio_differs_in_its_kind_alone():
+    trio = [PRESETS[f"trio-{kind}"] for kind in ("fourier", "regular", "dilated")]
+    assert len({replace(recipe, generator="trio-fourier") for recipe in trio}) == 1
+    configs = [build_generator(recipe.generator).config for recipe in trio]
+    assert [c.kind for c in configs] == ["fourier", "regular", "dilated"]
+    assert len({replace(c, kind="fourier") for c in configs}) == 1
 
 
-def test_a_start_that_does_not_fit_is_named(tmp_path):
-    other = build_generator("tiny", width=4)
-    weights.save(other, tmp_path / "other.safetensors")
-    config = TrainConfig(generator="tiny", start=str(tmp_path / "other.safetensors"), **SMALL)
-    with pytest.raises(ValueError, match="other.safetensors"):
-        train(config, tmp_path / "run", progress=False)
+@pytest.mark.parametrize("name", PRESETS)
+def test_recipes_survive_json(name):
+    import json
+    from dataclasses import asdict
+
+    assert from_dict(json.loads(json.dumps(asdict(PRESETS[name])))) == PRESETS[name]
 
 
-def test_nothing_that_is_not_a_number_is_saved(tmp_path):
-    config = TrainConfig(generator="tiny", lr=1e30, clip=1e30, **SMALL)
-    with pytest.raises(FloatingPointError):
-        train(config, tmp_path, progress=False)
-    assert not (tmp_path / "checkpoint.pt").exists()
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"stages": ((0.5, 64, 8),)}, "stages that start at 0"),
+        ({"steps": 0}, "steps >= 1"),
+        ({"stages": ((0.0, 33, 8),)}, "33 px.*multiples of 4"),
+        ({"stages": ((0.0, 32, 0),)}, "batches at least 1"),
+        ({"save_every": 0}, "save_every must be at least 1, not 0"),
+        ({"l1_until": 1.5}, r"l1_until must lie in \[0, 1\], not 1.5"),
+        ({"average": -0.1}, r"average must lie in \[0, 1\], not -0.1"),
+        ({"workers": -1}, "workers must be at least 0, not -1"),
+        ({"precision": "float16"}, "float32 or bfloat16, not 'float16'"),
+        ({"generator": "lama"}, "no generator preset 'lama'"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**wrong)

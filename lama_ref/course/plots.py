@@ -151,3 +151,44 @@ def maps(
     if title:
         figure.suptitle(title)
     return figure
+
+
+def augmentations(names: Sequence[str] = ("astronaut", "coffee"), size: int = 128, seed: int = 0):
+    """What each training augmentation does to the same crop of sample photographs.
+
+    First column: the photograph, and the outlines of the windows of the plain crop and of the
+    last. Seeds are counted up until chance applies all of them: each has odds of 1/2.
+    """
+    import matplotlib.pyplot as plt
+
+    from ..data import augment, folders
+
+    def crop(photo, seed, used):
+        return augment.augment(photo, size, np.random.default_rng(seed), used, zoom=(2, 2))
+
+    style()
+    kinds = [(), *((name,) for name in augment.AUGMENTATIONS), augment.AUGMENTATIONS]
+    figure, axes = plt.subplots(len(names), 1 + len(kinds), figsize=(13, 1.6 * len(names) + 0.5))
+    for row, name in zip(axes, names):
+        photo = folders.sample_photo(name)
+        plain = crop(photo, seed, ())
+        while any(np.array_equal(plain, crop(photo, seed, used)) for used in kinds[1:]):
+            seed += 1
+            plain = crop(photo, seed, ())
+        row[0].imshow(photo)
+        for used, dashes in ((kinds[0], "--"), (kinds[-1], "-")):
+            rng = np.random.default_rng(seed)
+            corners = augment.window(photo.shape, size, rng, used, (2, 2))
+            for colour, width in (("black", 3), ("white", 1.5)):
+                row[0].plot(*corners[[0, 1, 2, 3, 0]].T, dashes, color=colour, linewidth=width)
+        for axis, used in zip(row[1:], kinds):
+            axis.imshow(to_array(crop(photo, seed, used)))
+        seed += 1
+    titles = ("photograph", "plain crop", *augment.AUGMENTATIONS, "all together")
+    for axis, title in zip(axes.flat, titles):
+        axis.set_title(title)
+    for axis in axes.flat:
+        axis.axis("off")
+    outlined = "outlined: the plain crop, dashed, and the last"
+    figure.suptitle(f"One photograph gives many crops, without invented borders ({outlined})")
+    return figure

@@ -1,15 +1,18 @@
-"""Photographs: folders of them, as arrays and tensors, as random training crops.
+"""Photographs: folders of them, and single ones as arrays and tensors.
 
-`read_image` turns any file that Pillow can open into the same thing, (H, W, 3) uint8 RGB the
-right way up. `Photos` keeps a folder in memory and cuts crops out of it. `sample_photos` finds
-the real photographs that come inside the wheels of scikit-image and matplotlib.
+`image_names` lists a folder of any size and depth. `read_image` turns any file that Pillow can
+open into the same thing, (H, W, 3) uint8 RGB the right way up. `sample_photos` finds the real
+photographs that come inside the wheels of scikit-image and matplotlib. Training crops of
+photographs are cut by :mod:`lama_ref.data.sources`.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -25,23 +28,56 @@ _SAMPLES = (  # inside site-packages
 )
 PathLike = str | os.PathLike[str]
 Pixels = NDArray[np.uint8]
-Range = tuple[float, float]
 
 
 def list_images(folder: PathLike) -> list[Path]:
-    """All image files in a folder and the folders below it, sorted.
+    """All image files in a folder and the folders below it; see :func:`image_names`."""
+    return [Path(folder, name) for name in image_names(folder)]
+
+
+def image_names(folder: PathLike, others: Counter[str] | None = None) -> Iterator[str]:
+    """Names, relative to a folder, of all image files in it and below, in a fixed order.
+
+    Only directories are read, so a million files take seconds. Links to folders are followed,
+    except back to a folder that the link lies in. Hidden files (".name") are left out. The
+    suffixes of files that are no images are counted in ``others``.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: no file in it ends, in either case, in one of `SUFFIXES`.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder} is not a folder; expected one of images: check the path")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not paths:
-        raise ValueError(f"no image in {folder}; expected {', '.join(SUFFIXES)}: check the path")
-    return paths
+    others = Counter() if others is None else others
+    names = _walk(os.fspath(folder), "", (), others)
+    first = next(names, None)
+    if first is None:
+        found = ", ".join(
+            f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5)
+        )
+        raise ValueError(
+            f"no image in {folder}; expected {', '.join(SUFFIXES)}, found {found or 'no file'}: "
+            "check the path"
+        )
+    return chain((first,), names)
+
+
+def _walk(folder: str, inside: str, above: tuple[str, ...], others: Counter[str]) -> Iterator[str]:
+    """Images below a folder, sorted part by part; counts the suffixes of other files."""
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    above = (*above, os.path.realpath(folder))
+    for entry in listed:
+        suffix = os.path.splitext(entry.name)[1].lower()
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not entry.is_symlink() or os.path.realpath(entry.path) not in above:
+                yield from _walk(entry.path, f"{inside}{entry.name}{os.sep}", above, others)
+        elif suffix in SUFFIXES and entry.is_file():
+            yield inside + entry.name
+        else:
+            others[suffix] += 1
 
 
 def inpainting_jobs(photo: Path, mask: Path, output: Path) -> Iterator[tuple[Path, Path, Path]]:
@@ -136,81 +172,6 @@ def to_image(tensor: torch.Tensor) -> Image.Image:
         raise ValueError(f"{given}; expected float (3, H, W): take one of a batch with batch[i]")
     pixels = (tensor.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-
-
-class Photos:
-    """A folder of photographs, from which random crops are cut.
-
-    Args:
-        folder: searched with `list_images`.
-        cache: keep the arrays in memory; otherwise read a file each time a crop needs it.
-
-    Attributes:
-        paths: the readable files; `skipped` counts the others.
-
-    Raises:
-        FileNotFoundError, ValueError: no such folder, or no readable image in it.
-    """
-
-    def __init__(self, folder: PathLike, cache: bool = True) -> None:
-        self.skipped = 0
-        self._arrays: dict[Path, Pixels | None] = {}
-        for path in list_images(folder):
-            try:
-                array = read_image(path)
-                self._arrays[path] = array if cache else None
-            except ValueError:
-                self.skipped += 1
-        self.paths = list(self._arrays)
-        if not self.paths:
-            raise ValueError(f"none of {self.skipped} images in {folder} is readable: replace them")
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Pixels:
-        """The photograph (H, W, 3) uint8."""
-        array = self._arrays[self.paths[index]]
-        return read_image(self.paths[index]) if array is None else array
-
-    def crops(
-        self, n: int, size: int, rng: np.random.Generator, zoom: Range = (1, 4), colour: bool = True
-    ) -> NDArray[np.float32]:
-        """n random square crops, (n, 3, size, size) float32 in [0, 1].
-
-        Each is a random square of a random photograph, resized with anti-aliasing. Its side lies
-        between zoom[0] and zoom[1] times size (log-uniform), but never beyond the photograph. Half
-        are mirrored; `colour` varies brightness, contrast and hue a little.
-        ValueError unless n >= 0, size >= 1 and 0 < zoom[0] <= zoom[1].
-        """
-        if n < 0 or size < 1 or not 0 < zoom[0] <= zoom[1]:
-            given = f"n is {n}, size is {size} and zoom is {zoom}"
-            raise ValueError(f"{given}; expected n >= 0, size >= 1 and 0 < zoom[0] <= zoom[1]")
-        out = np.empty((n, 3, size, size), np.float32)
-        for i in range(n):
-            photo = self[int(rng.integers(len(self)))]
-            height, width = photo.shape[:2]
-            least, most = (min(height, width, factor * size) for factor in zoom)
-            side = max(1, round(least * (most / least) ** rng.random()))
-            top, left = rng.integers((height - side + 1, width - side + 1))
-            square = Image.fromarray(photo[top : top + side, left : left + side])
-            if side != size:
-                square = square.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-            pixels = np.asarray(square)[:, :: 1 if rng.random() < 0.5 else -1]
-            crop = pixels.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
-            out[i] = _vary_colour(crop, rng) if colour else crop
-        return out
-
-
-def _vary_colour(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Brightness, contrast and hue changed a little: one affine map of (R, G, B)."""
-    brightness, contrast, angle = rng.uniform((0.85, 0.85, -0.15), (1.15, 1.15, 0.15))
-    # turning RGB about the grey axis: Rodrigues' formula, with axis (1, 1, 1) / sqrt 3
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
-    turn = np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) / 3
-    matrix = (brightness * contrast * turn).astype(np.float32)
-    middle = float(brightness * (1 - contrast) * image[:, ::4, ::4].mean())
-    return np.clip(matrix @ image.reshape(3, -1) + middle, 0, 1).reshape(image.shape)
 
 
 def sample_photos() -> dict[str, Pixels]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from ..discriminator import Discriminator
 from ..generator import Generator, GeneratorConfig
-from ..perceptual import FeatureConfig, FeatureNet
+from ..perceptual import FeatureConfig, FeatureNet, ResNet50
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -64,16 +65,25 @@ def shipped(folder: str = "") -> dict[str, Path]:
 
 def save(network: Generator | FeatureNet, path: str | Path, *, half: bool = False) -> Path:
     """Write a network's weights and configuration; ``half`` stores them as float16."""
+    return _write(path, network.state_dict(), {"config": asdict(network.config)}, half)
+
+
+def _write(path: str | Path, state: Mapping[str, Tensor], metadata: dict, half: bool) -> Path:
+    """A safetensors file with one entry of metadata (the order of several varies)."""
     from safetensors.torch import save_file
 
-    state = {
-        key: value.detach().cpu().half() if half and value.is_floating_point() else value.cpu()
-        for key, value in network.state_dict().items()
-    }
+    def stored(value: Tensor) -> Tensor:
+        value = value.detach().cpu()
+        shrink = half and value.is_floating_point() and value.abs().max() < 6e4  # float16 ends
+        return (value.half() if shrink else value).contiguous()
+
     path = Path(path)
-    metadata = {"config": json.dumps(asdict(network.config))}  # one entry: their order varies
     with atomic(path) as temporary:
-        save_file({k: v.contiguous() for k, v in state.items()}, temporary, metadata)
+        save_file(
+            {key: stored(value) for key, value in state.items()},
+            temporary,
+            {key: json.dumps(value) for key, value in metadata.items()},
+        )
     return path
 
 
@@ -105,6 +115,59 @@ def load_generator(path: str | Path) -> Generator:
     return _load(path, lambda: Generator(GeneratorConfig(**json.loads(config))))
 
 
+def save_training(
+    path: str | Path, generator: Generator, discriminator: Discriminator | None, *, half=False
+) -> Path:
+    """Write what training can go on from: the generator as it is, and its discriminator."""
+    metadata: dict = {"generator": asdict(generator.config), "discriminator": None}
+    state = {f"generator.{k}": v for k, v in generator.state_dict().items()}
+    if discriminator is not None:
+        d = discriminator
+        metadata["discriminator"] = [d.width, d.layers, d.max_width]
+        state |= {f"discriminator.{k}": v for k, v in d.state_dict().items()}
+    return _write(path, state, {"training": metadata}, half)
+
+
+def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
+    """Networks to go on training from: (generator, its discriminator if there is one).
+
+    Args:
+        start: a run's folder; a shipped name; a weights file of ours, or a published checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or not one of these.
+    """
+    path = Path(start)
+    if path.is_dir():
+        found = [p for p in (path / "training.safetensors", path / "weights.safetensors")]
+        path = next((p for p in found if p.exists()), found[0])
+    elif not path.exists():
+        path = (shipped("training") | shipped()).get(str(start), path)
+    if not path.is_file():
+        raise FileNotFoundError(f"nothing to start from at {path}: {', '.join(shipped())} ship")
+    metadata = _metadata(path)
+    if "config" in metadata:
+        return load_generator(path), None
+    if "training" not in metadata:
+        from . import official
+
+        published = official.read_checkpoint(path)
+        has = any(key.startswith("discriminator.") for key in published)
+        d = official.load_discriminator(published) if has else None
+        return official.load_generator(published), d
+    about, state = json.loads(metadata["training"]), load_state_dict(path)
+
+    def part(network: Network, name: str) -> Network:
+        prefix = f"{name}."
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        network.load_state_dict(own)
+        return network
+
+    g = part(Generator(GeneratorConfig(**about["generator"])), "generator")
+    d = about["discriminator"]
+    return g, None if d is None else part(Discriminator(*d), "discriminator")
+
+
 def load_features(name: str | Path) -> FeatureNet:
     """A feature network for the perceptual loss, in evaluation mode.
 
@@ -124,6 +187,16 @@ def load_features(name: str | Path) -> FeatureNet:
         )
     config = _metadata(path).get("config", "{}")
     return _load(path, lambda: FeatureNet(FeatureConfig(**json.loads(config))))
+
+
+def load_encoder(name: str | Path) -> FeatureNet | ResNet50:
+    """As :func:`load_features`, or the published encoder from a file of its weights."""
+    path = shipped("features").get(str(name), Path(name))
+    if path.is_file() and "config" not in _metadata(path):
+        from . import official
+
+        return official.load_hrf_encoder(official.read_checkpoint(path)).eval()
+    return load_features(name)
 
 
 def _load(path: str | Path, build: Callable[[], Network]) -> Network:

@@ -1,0 +1,64 @@
+"""The batches of a run: which picture, which crop and which hole each step sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import masks
+from . import sources
+
+if TYPE_CHECKING:
+    from ..training import TrainConfig
+
+
+class Batches(torch.utils.data.Dataset):
+    """Batch by step: sample i of step s depends on (seed, s, i) alone.
+
+    So a continued run sees the data that it would have seen, and n processes together see what
+    one process would. Each item is (image (b, 3, S, S) in [0, 1], mask (b, 1, S, S), 1 = hole,
+    unreadable files met), b being this process's part of the batch.
+    """
+
+    def __init__(self, config: TrainConfig, rank: int = 0, world: int = 1):
+        self.config, self.rank, self.world = config, rank, world
+        self.mixture = sources.open_sources(
+            config.data, zoom=config.zoom, augmentations=config.augmentations
+        )
+        self[0]  # what cannot work complains at once
+
+    def __len__(self) -> int:
+        return self.config.steps + self.config.settle
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor, int]:
+        size, n = self.config.stage(step)
+        before, images, holes = self.mixture.skipped, [], []
+        for index in range(self.rank, n, self.world):
+            rng = np.random.default_rng((self.config.seed, step, index))
+            images.append(self.mixture.sample(size, rng))
+            holes.append(masks.sample(self.config.masks, (size, size), 1, rng)[0])
+        skipped = self.mixture.skipped - before
+        return torch.from_numpy(np.stack(images)), masks.to_tensor(np.stack(holes)), skipped
+
+    def loader(self, first: int, workers: int, device: torch.device) -> Iterator:
+        """The batches from a step on, prepared by ``workers`` processes."""
+        return iter(
+            torch.utils.data.DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(first, len(self)),
+                num_workers=workers,
+                pin_memory=device.type == "cuda",
+                prefetch_factor=4 if workers else None,
+            )
+        )
+
+
+def batches(config: TrainConfig, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """(image, mask) of each step of a run, from ``first`` on."""
+    data = Batches(config)
+    return (data[step][:2] for step in range(first, len(data)))

@@ -1,0 +1,58 @@
+"""Panels: what a network makes of the same few photographs, as a picture file."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from .. import masks
+from ..generator import inpaint_batch
+from . import folders, scenes
+from .weights import atomic
+
+COUNT = 4
+
+
+@cache
+def pictures(folder: str | None, size: int) -> NDArray[np.float32]:
+    """Four fixed pictures (4, 3, size, size): of a folder, sample photographs, or scenes."""
+    try:
+        if folder is not None:
+            found = [folders.read_image(path) for path in folders.list_images(folder)[:COUNT]]
+        else:
+            found = list(folders.sample_photos().values())[:COUNT]
+    except ModuleNotFoundError:
+        found = []
+    cut = [_square(picture, size) for picture in found]
+    rest = scenes.batch(COUNT - len(cut), size, np.random.default_rng(0))[0]
+    return np.concatenate([np.array(cut, np.float32).reshape(-1, 3, size, size), rest])
+
+
+def _square(picture: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """The largest centred square, resized."""
+    image = Image.fromarray(picture)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    image = image.resize((size, size), Image.Resampling.BICUBIC, box)
+    return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
+
+
+@torch.no_grad()
+def write(path: Path, generator: torch.nn.Module, folder: str | None, preset: str, size: int):
+    """A row each of pictures with their holes, of results and of originals, as a JPEG file."""
+    image = torch.from_numpy(pictures(folder, size))
+    rng = np.random.default_rng(0)
+    mask = masks.to_tensor(masks.sample(preset, (size, size), len(image), rng, share=(0.1, 0.5)))
+    device = next(generator.parameters()).device
+    _, result = inpaint_batch(generator, image.to(device), mask.to(device))
+    hidden = image * (1 - mask) + mask * torch.tensor([1.0, 0.35, 0.35])[:, None, None]
+    rows = [torch.cat(list(row), 2) for row in (hidden, result.cpu().float(), image)]
+    path.parent.mkdir(exist_ok=True)
+    with atomic(path, suffix=path.suffix) as temporary:
+        folders.to_image(torch.cat(rows, 1)).save(temporary, quality=90)

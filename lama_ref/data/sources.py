@@ -1,0 +1,209 @@
+"""Where training pictures come from: scenes, folders of photographs, and mixtures of them.
+
+``open_sources(["scenes:0.3", "photos/:0.7"])`` mixes; ``mixture.sample(size, rng)`` draws. All
+that is random about a sample comes from ``rng``, so that (seed, step, index) determines it,
+whichever process draws it and whatever was drawn before.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from . import augment, folders, scenes
+
+CACHE_BYTES = 2**30
+"""Memory for decoded photographs, shared by the sources and by the workers of a DataLoader."""
+GIVE_UP = 50  # unreadable files in a row
+_VIEW = (0.4, 1.0)
+
+Names = tuple[str, ...]
+
+
+class Source:
+    """One thing to draw pictures from; see :func:`open_sources`."""
+
+    def __init__(self, weight: float, augmentations: Names, zoom: augment.Range) -> None:
+        self.weight, self.augmentations, self.zoom = weight, augmentations, zoom
+
+    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+        """(3, size, size) float32 in [0, 1]."""
+        raise NotImplementedError
+
+
+class Scenes(Source):
+    """Procedural scenes, of which 0.4 to 1 of the width is seen (log-uniform).
+
+    A crop of a photograph shows patterns large; so do these. They have perspective of their own.
+    """
+
+    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+        scene, view = scenes.sample_scene(rng), _VIEW[0] * (_VIEW[1] / _VIEW[0]) ** rng.random()
+        return augment.recolour(scene.render(size, view)[0], rng, self.augmentations)
+
+    def __str__(self) -> str:
+        return "scenes"
+
+
+class Photos(Source):
+    """The image files of a folder, read when they are drawn.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such folder, or no image in it.
+    """
+
+    def __init__(self, folder: str, *rest) -> None:
+        super().__init__(*rest)
+        self.folder = folder
+        # End to end in one string of bytes: a list of a million names would be copied into
+        # every worker, name by name, as Python counts references to them.
+        names = [os.fsencode(name) for name in folders.image_names(folder)]
+        self._names, self._ends = b"".join(names), np.cumsum([len(name) for name in names])
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def path(self, index: int) -> Path:
+        start = self._ends[index - 1] if index else 0
+        return Path(self.folder, os.fsdecode(self._names[start : self._ends[index]]))
+
+    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+        for _ in range(GIVE_UP):
+            photo = cache.read(self.path(int(rng.integers(len(self)))))
+            if photo is not None:
+                return augment.augment(photo, size, rng, self.augmentations, self.zoom)
+        raise ValueError(
+            f"{GIVE_UP} files in a row are unreadable in {self.folder}, such as: "
+            f"{cache.first_error(self.folder)}; `lama-ref doctor data {self.folder}` lists them"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.folder} ({len(self)} files)"
+
+
+class Cache:
+    """Decoded photographs, up to a number of bytes, and what was wrong with the unreadable ones.
+
+    What is in stays in: with files drawn at random, no rule of replacement would do better.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.bytes, self.skipped = limit, 0, 0
+        self.photos: dict[Path, NDArray[np.uint8]] = {}
+        self.errors: dict[Path, str] = {}
+
+    def read(self, path: Path) -> NDArray[np.uint8] | None:
+        """The photograph (H, W, 3), or None, counted and warned about once, if unreadable."""
+        if path in self.photos:
+            return self.photos[path]
+        if path not in self.errors:
+            try:
+                photo = folders.read_image(path)
+            except (ValueError, OSError) as error:
+                self.errors[path] = str(error)
+                warnings.warn(f"skipping an unreadable file: {error}", stacklevel=4)
+            else:
+                worker = torch.utils.data.get_worker_info()
+                if self.bytes + photo.nbytes <= self.limit // (worker.num_workers if worker else 1):
+                    self.photos[path], self.bytes = photo, self.bytes + photo.nbytes
+                return photo
+        self.skipped += 1
+        return None
+
+    def first_error(self, folder: str) -> str:
+        return next(e for path, e in self.errors.items() if path.is_relative_to(folder))
+
+    def __getstate__(self) -> dict:  # workers start with an empty one
+        return self.__dict__ | {"photos": {}, "bytes": 0}
+
+
+class Mixture:
+    """Sources with odds; made by :func:`open_sources`. Can be pickled, as DataLoaders need.
+
+    Attributes:
+        sources: what is mixed.
+    """
+
+    def __init__(self, sources: Sequence[Source], cache_bytes: int = CACHE_BYTES) -> None:
+        self.sources = tuple(sources)
+        self._odds = np.cumsum([source.weight for source in sources])
+        self._cache = Cache(cache_bytes)
+
+    @property
+    def skipped(self) -> int:
+        """How often an unreadable file was drawn, and another in its place."""
+        return self._cache.skipped
+
+    def sample(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """One picture, (3, size, size) float32 RGB in [0, 1].
+
+        Which source, file, crop and augmentation: all comes from ``rng`` alone. A file that
+        cannot be read is replaced by another draw.
+
+        Raises:
+            ValueError: size below 1, or `GIVE_UP` unreadable files in a row.
+        """
+        drawn = np.searchsorted(self._odds, rng.random() * self._odds[-1], side="right")
+        return self.sources[min(drawn, len(self.sources) - 1)].sample(size, rng, self._cache)
+
+    def __str__(self) -> str:
+        shares = (source.weight / self._odds[-1] for source in self.sources)
+        return ", ".join(f"{100 * s:.3g} % {source}" for s, source in zip(shares, self.sources))
+
+
+def open_sources(
+    specs: Sequence[str],
+    *,
+    zoom: augment.Range = (1.0, 4.0),
+    augmentations: Sequence[str] = ("flip", "colour"),
+    cache_bytes: int = CACHE_BYTES,
+) -> Mixture:
+    """Opens sources to draw training pictures from. Lists folders but reads no file yet.
+
+    Args:
+        specs: each "scenes" or a folder, if need be with ":" and its weight relative to the
+            others: "scenes:0.3", "photos/:0.7". Without it the weight is 1.
+        zoom, augmentations: of photographs; see :func:`lama_ref.data.augment.augment`. Scenes
+            have their own geometry, and of the augmentations only flip, contrast and colour.
+        cache_bytes: memory for decoded photographs.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no source, a folder without an image, a weight that is not a positive number,
+            an unknown augmentation, or a zoom that is no range.
+    """
+    specs = [specs] if isinstance(specs, str) else list(specs)
+    if not specs:
+        raise ValueError('no source of pictures; expected "scenes" or a folder of photographs')
+    settings = augment.checked(augmentations), augment.checked_zoom(zoom)
+    return Mixture(
+        [
+            Scenes(weight, *settings) if name == "scenes" else Photos(name, weight, *settings)
+            for name, weight in map(parse, specs)
+        ],
+        cache_bytes,
+    )
+
+
+def parse(spec: str) -> tuple[str, float]:
+    """ "photos/:0.7" to ("photos/", 0.7), knowing that "C:\\photos" has no weight."""
+    name, colon, weight = spec.rpartition(":")
+    if not colon or "/" in weight or "\\" in weight or os.path.isdir(spec):
+        return spec, 1.0
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not name or not 0 < value < math.inf:
+        raise ValueError(
+            f'source is "{spec}"; expected "scenes" or a folder, if need be with ":" and its '
+            f'weight, a positive number, such as "{name or "photos"}:0.5"'
+        )
+    return name, value

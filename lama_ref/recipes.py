@@ -1,0 +1,186 @@
+"""Recipes: everything that determines a training run, and recipes by name.
+
+Small networks and short runs need help that the published recipe does without. Each helping
+choice is a field of :class:`TrainConfig`; the presets "lama-fourier" and "big-lama" use none.
+
+Source: the published training configurations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from .data.augment import AUGMENTATIONS
+from .generator import resolve_config
+from .losses import LossWeights
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that determines a run, up to the photographs themselves.
+
+    Attributes:
+        generator: preset name; with ``start`` the generator of that file is taken instead.
+        data: sources, "scenes" or a folder of photographs, each with ":" and its share.
+        augmentations: of ``lama_ref.data.augment.AUGMENTATIONS``.
+        zoom: side of the square cut out of a photograph, relative to the crop's: least, most.
+        masks: mask preset.
+        stages: (share of the steps done, crop side in pixels, batch size): small crops first,
+            which a CPU affords many of, large ones later. The batch is that of all processes.
+        steps: optimiser steps in all.
+        l1_until: share of the run with L1 as the only loss: blurred, but of the right hue.
+        lr, lr_discriminator: Adam step sizes.
+        warmup: steps over which the step size rises to its full value.
+        decay_from: share of the run after which it falls, linearly to 0; 1 for never.
+        clip: largest gradient norm of either network.
+        weights: of the loss terms; without weight on what needs a discriminator there is none.
+        features: network of the perceptual loss, a shipped one by name, such as
+            "segmentation-dilated", or a file; None leaves the term out.
+        features_batchnorm: "train" normalises its features by the batch, as was published.
+        discriminator_width: channels of the discriminator's first layer.
+        double_forward: predict anew for the discriminator's step, as was published.
+        average: decay of the generator's moving average (EMA), which is then what is saved.
+        precision: "bfloat16" computes convolutions in it; FFTs and losses stay in float32.
+        freeze_batchnorm: BatchNorm keeps the statistics that it starts with: for fine-tuning
+            with small batches.
+        sync_batchnorm: several GPUs normalise by the statistics of their common batch.
+        start: weights or a run's folder to begin with; its discriminator too, if there is one.
+        settle: batches at the end over which BatchNorm statistics are averaged anew.
+        save_every, log_every, panel_every: steps between checkpoints, lines of the log, panels.
+        panels: folder of photographs for the panels; None takes sample photographs.
+        workers: processes that prepare batches; None is 0 on a CPU, most cores on a GPU.
+        device: "auto", "cpu", "cuda" or "mps".
+        seed: of everything random.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    generator: str = "mini-fourier"
+    data: tuple[str, ...] = ("scenes",)
+    augmentations: tuple[str, ...] = ("flip", "colour")
+    zoom: tuple[float, float] = (1.0, 4.0)
+    masks: str = "train-wide"
+    stages: tuple[tuple[float, int, int], ...] = ((0.0, 64, 16), (0.5, 96, 12), (0.8, 128, 8))
+    steps: int = 10_000
+    l1_until: float = 0.6
+    lr: float = 2e-3
+    lr_discriminator: float = 4e-4
+    warmup: int = 200
+    decay_from: float = 0.6
+    clip: float = 5.0
+    weights: LossWeights = field(
+        default_factory=lambda: LossWeights(
+            l1_hole=10, adversarial=3, feature_matching=30, perceptual=1
+        )
+    )
+    features: str | None = "segmentation-dilated"
+    features_batchnorm: Literal["eval", "train"] = "eval"
+    discriminator_width: int = 32
+    double_forward: bool = False
+    average: float | None = 0.998
+    precision: Literal["float32", "bfloat16"] = "float32"
+    freeze_batchnorm: bool = False
+    sync_batchnorm: bool = False
+    start: str | None = None
+    settle: int = 50
+    save_every: int = 500
+    log_every: int = 20
+    panel_every: int = 500
+    panels: str | None = None
+    workers: int | None = None
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.stages or self.stages[0][0] != 0:
+            raise ValueError(
+                f"training needs steps >= 1 and stages that start at 0, not steps={self.steps}, "
+                f"stages={self.stages}"
+            )
+        for name in ("save_every", "log_every", "panel_every", "warmup", "discriminator_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        multiple = resolve_config(self.generator).multiple
+        for _, size, n in self.stages:
+            if size < 1 or size % multiple or n < 1:
+                raise ValueError(
+                    f"stage ({size} px, batches of {n}): crops must be multiples of {multiple} px "
+                    f"for {self.generator}, batches at least 1"
+                )
+        for name in ("l1_until", "decay_from", "average"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], not {value}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+        for name in ("settle", "workers"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether there is a discriminator."""
+        return self.weights.adversarial > 0 or self.weights.feature_matching > 0
+
+    def stage(self, step: int) -> tuple[int, int]:
+        """(crop side, batch size) of a step."""
+        done = [s for s in self.stages if s[0] * self.steps <= step]
+        return done[-1][1:]
+
+    def speed(self, step: int) -> float:
+        """Factor of the learning rate at a step: warm-up, plateau, linear decay."""
+        falling = (1 - self.decay_from) * self.steps
+        remaining = (self.steps - step) / falling if falling else 1.0
+        return min(1.0, (step + 1) / self.warmup, max(0.0, remaining))
+
+
+_TRIO = TrainConfig(
+    stages=((0.0, 64, 8),),
+    steps=1500,
+    l1_until=0.85,
+    warmup=100,
+    discriminator_width=16,
+    precision="bfloat16",
+)
+_PUBLISHED = TrainConfig(
+    generator="lama-fourier",
+    data=("places",),
+    augmentations=AUGMENTATIONS,
+    zoom=(1.0, 1.0),
+    stages=((0.0, 256, 30),),  # 10 on each of 3 GPUs
+    steps=1_000_000,
+    l1_until=0.0,
+    lr=1e-3,
+    lr_discriminator=1e-4,
+    warmup=1,
+    decay_from=1.0,
+    clip=1.0,
+    weights=LossWeights(),
+    features="ade20k-encoder",
+    features_batchnorm="train",
+    discriminator_width=64,
+    double_forward=True,
+    average=None,
+    settle=0,
+    save_every=5000,
+    panel_every=5000,
+)
+PRESETS: dict[str, TrainConfig] = {
+    "mini": TrainConfig(),
+    "trio-fourier": replace(_TRIO, generator="trio-fourier"),
+    "trio-regular": replace(_TRIO, generator="trio-regular"),
+    "trio-dilated": replace(_TRIO, generator="trio-dilated"),
+    "lama-fourier": _PUBLISHED,
+    "big-lama": replace(_PUBLISHED, generator="big-lama", stages=((0.0, 256, 120),)),
+}
+"""Runs by name: ``lama-ref train FOLDER --preset NAME``; "mini" is the default."""
+
+
+def from_dict(values: dict) -> TrainConfig:
+    """The settings of a run's ``config.json``."""
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    plain["stages"] = tuple(map(tuple, values["stages"]))
+    plain["weights"] = LossWeights(**values["weights"])
+    return TrainConfig(**plain)

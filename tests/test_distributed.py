@@ -1,0 +1,88 @@
+"""Two processes train like one: the same losses, the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lama_ref.data import weights
+from lama_ref.generator import build_generator
+
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="torch without distributed"
+)
+TERMS = {"l1", "adversarial", "feature_matching", "perceptual", "d_real", "d_fake", "d_r1"}
+SETTINGS = (
+    "--generator mini-fourier --stages 0 32 4 --steps 4 --l1-until 0.5 --warmup 1 --settle 2 "
+    "--log-every 2 --save-every 2 --panel-every 4 --discriminator-width 4 --seed 3 --device cpu"
+).split()
+
+
+def run(folder: Path, processes: int, *options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+    return subprocess.run(
+        [*command, "lama_ref", "train", str(folder), *SETTINGS, *options],
+        capture_output=True, text=True, timeout=170,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+
+
+def log(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_equal_one_with_the_same_batch(tmp_path):
+    """With BatchNorm frozen. Sums are taken in another order: equal but for rounding."""
+    for processes in (1, 2):
+        done = run(tmp_path / str(processes), processes, "--freeze-batchnorm")
+        assert (tmp_path / str(processes) / "weights.safetensors").exists(), done.stderr
+    one, two = log(tmp_path / "1"), log(tmp_path / "2")
+    assert [line["step"] for line in two] == [2, 4]  # written once, not twice
+    # hole_l1 and gradient norms are of each process's own half before they are averaged
+    for a, b in zip(one, two):
+        for name in TERMS & set(a):
+            assert b[name] == pytest.approx(a[name], rel=1e-3), name
+    # Adam turns a gradient of rounding's size into a whole step: compare what was learned in all
+    torch.manual_seed(3)
+    fresh = build_generator("mini-fourier").state_dict()
+    a, b = (weights.load_training(tmp_path / n)[0].state_dict() for n in ("1", "2"))
+    moved, apart = (
+        torch.cat([(x[k] - y[k]).flatten() for k in fresh if k.endswith("weight")]).norm()
+        for x, y in ((a, fresh), (a, b))
+    )
+    assert apart < 0.02 * moved, (apart, moved)
+
+
+def test_two_processes_continue_and_normalise_each_for_itself(tmp_path):
+    """Stopped after its second step, continued: as if never stopped. BatchNorm as published."""
+    done = run(tmp_path / "whole", 2)
+    assert (tmp_path / "whole" / "weights.safetensors").exists(), done.stderr
+    run(tmp_path / "cut", 2)
+    saved = torch.load(tmp_path / "cut" / "checkpoint.previous.pt", weights_only=True)
+    assert saved["step"] == 2
+    for name in ("checkpoint.pt", "weights.safetensors", "training.safetensors"):
+        (tmp_path / "cut" / name).unlink()
+    done = run(tmp_path / "cut", 2)
+    for name in ("weights.safetensors", "training.safetensors"):
+        whole, cut = (weights.load_state_dict(tmp_path / d / name) for d in ("whole", "cut"))
+        for key in whole:
+            torch.testing.assert_close(whole[key], cut[key], rtol=1e-4, atol=1e-5)
+    strip = [
+        [{k: v for k, v in line.items() if k not in ("seconds", "data_share")} for line in lines]
+        for lines in (log(tmp_path / "whole"), log(tmp_path / "cut"))
+    ]
+    assert [line["step"] for line in strip[1]] == [2, 4]
+    for a, b in zip(*strip):
+        assert b == pytest.approx(a, rel=1e-3)
+
+
+def test_a_batch_that_cannot_be_shared_is_named(tmp_path):
+    done = run(tmp_path / "run", 2, "--stages", "0", "32", "3")
+    assert done.returncode != 0
+    assert "a batch of 3 cannot be shared by 2 processes" in done.stderr

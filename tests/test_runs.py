@@ -1,0 +1,383 @@
+"""Runs: they continue bit for bit, survive what happens to them, and say what stopped them."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lama_ref import runs, training
+from lama_ref.data import run_files, weights
+from lama_ref.data.batches import Batches, batches
+from lama_ref.generator import PRESETS, GeneratorConfig, build_generator
+from lama_ref.losses import LossWeights
+from lama_ref.recipes import TrainConfig
+from lama_ref.runs import train
+
+SMALL = dict(
+    generator="tiny", data=("scenes",), stages=((0.0, 32, 2),), steps=6, save_every=2, settle=2,
+    warmup=1, l1_until=0.5, log_every=3, panel_every=100, discriminator_width=4,
+)  # fmt: skip
+TOOLS = Path(__file__).parent / "tools"
+
+
+@pytest.fixture(autouse=True)
+def small_preset(monkeypatch):
+    monkeypatch.setitem(PRESETS, "tiny", GeneratorConfig(blocks=1, width=4, downsamplings=2))
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**SMALL | changes)
+
+
+def log(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in x.items() if k not in ("seconds", "data_share")} for x in lines]
+
+
+def same_files(a: Path, b: Path) -> bool:
+    return all(
+        (a / f"{name}.safetensors").read_bytes() == (b / f"{name}.safetensors").read_bytes()
+        for name in ("weights", "training")
+    )
+
+
+def stop_before(monkeypatch, step: int, error: BaseException) -> None:
+    original = training.training_step
+
+    def dies(state, *args):
+        if state.step == step:
+            raise error
+        return original(state, *args)
+
+    monkeypatch.setattr(runs, "training_step", dies)
+
+
+# --------------------------------------------------------------------------- continuing
+@pytest.mark.parametrize("step", [1, 3, 5])
+@pytest.mark.parametrize("settings", [{}, {"precision": "bfloat16", "average": None}], ids=str)
+def test_continued_equals_uninterrupted(tmp_path, settings, step, monkeypatch):
+    settings = config(**settings)
+    train(settings, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        stop_before(patch, step, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(settings, tmp_path / "cut", progress=False)
+    assert not (tmp_path / "cut" / "weights.safetensors").exists()
+    torch.manual_seed(99)  # the run has its own random states
+    train(settings, tmp_path / "cut", progress=False)
+    assert same_files(tmp_path / "whole", tmp_path / "cut")
+    assert log(tmp_path / "whole") == log(tmp_path / "cut")
+    assert [line["step"] for line in log(tmp_path / "cut")] == [3, 6]
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
+    """SIGKILL 24 times, every other time while a checkpoint is being written."""
+    done = subprocess.run(
+        [sys.executable, TOOLS / "kill_runs.py", tmp_path, "24"],
+        capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["kills"] >= 20 and report["while_writing"] >= 8
+    assert report["same_weights"] and report["same_log"], report
+    assert report["leftovers"] == []
+
+
+def test_every_random_state_returns():
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+    np.random.randn()  # leaves a second Gaussian in store
+    saved = run_files.random_states()
+    expected = [random.random(), np.random.randn(), np.random.rand(), torch.rand(3).tolist()]
+    run_files.set_random_states(saved)
+    again = [random.random(), np.random.randn(), np.random.rand(), torch.rand(3).tolist()]
+    assert expected == again
+
+
+def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path):
+    settings = config()
+    train(settings, tmp_path / "whole", progress=False)
+    train(replace(settings, workers=0), tmp_path / "run", progress=False)
+    newest, previous = (tmp_path / "run" / name for name in run_files.CHECKPOINTS)
+    newest.write_bytes(newest.read_bytes()[:5000])
+    with pytest.warns(UserWarning, match="checkpoint.pt is damaged.*the one before"):
+        train(settings, tmp_path / "run", progress=False)
+    assert same_files(tmp_path / "whole", tmp_path / "run")
+    assert log(tmp_path / "whole") == log(tmp_path / "run")
+    newest.write_bytes(b"")
+    previous.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="(?s)cannot continue.*previous.pt is damaged.*Start anew"):
+        with pytest.warns(UserWarning):
+            train(settings, tmp_path / "run", progress=False)
+
+
+def test_other_settings_do_not_continue_a_run(tmp_path):
+    train(config(), tmp_path, progress=False)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(ValueError, match=r"lr=0.002 \(now 0.1\).*--start"):
+        train(config(lr=0.1), tmp_path, progress=False)
+    with pytest.raises(ValueError, match="holds a run already"):
+        train(config(), tmp_path, resume="never", progress=False)
+    with pytest.raises(ValueError, match="'auto' or 'never', not 'yes'"):
+        train(config(), tmp_path, resume="yes", progress=False)  # type: ignore
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    train(config(save_every=1, workers=1), tmp_path, progress=False)  # these are free
+
+
+def test_workers_change_nothing(tmp_path):
+    for workers in (0, 2):
+        train(config(workers=workers, steps=3), tmp_path / str(workers), progress=False)
+    assert same_files(tmp_path / "0", tmp_path / "2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_step_first(tmp_path, number, monkeypatch):
+    original = training.training_step
+
+    def signalled(state, *args):
+        if state.step == 2:
+            os.kill(os.getpid(), number)
+        return original(state, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "training_step", signalled)
+        before = signal.getsignal(number)
+        with pytest.raises(KeyboardInterrupt, match="stopped at step 3; the same command"):
+            train(config(save_every=100), tmp_path / "cut", progress=False)
+        assert signal.getsignal(number) is before
+    train(config(), tmp_path / "whole", progress=False)
+    train(config(save_every=100), tmp_path / "cut", progress=False)
+    assert same_files(tmp_path / "whole", tmp_path / "cut")
+
+
+# --------------------------------------------------------------------------- what is written
+def test_log_panels_and_callback(tmp_path):
+    told = []
+    settings = config(panel_every=4, log_every=2)
+    train(settings, tmp_path, progress=False, on_log=told.append)
+    assert told == [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
+    assert [line["step"] for line in told] == [2, 4, 6]
+    assert "adversarial" not in told[0] and told[2]["adversarial"] > 0  # l1_until is 0.5
+    assert {"d_real", "d_fake", "d_r1", "d_chance", "perceptual", "lr", "data_share"} <= set(
+        told[2]
+    )
+    assert 0.3 < told[2]["d_chance"] < 1.39
+    panel = Image.open(tmp_path / "panels" / "0000004.jpg")
+    assert panel.size == (4 * 32, 3 * 32)
+    assert json.loads((tmp_path / "config.json").read_text())["log_every"] == 2
+
+
+def test_panels_do_not_disturb_the_run(tmp_path):
+    for every in (1, 100):
+        train(config(panel_every=every), tmp_path / str(every), progress=False)
+    assert same_files(tmp_path / "1", tmp_path / "100")
+
+
+def test_panels_show_a_given_folder(tmp_path):
+    Image.new("RGB", (50, 40), (200, 30, 30)).save(tmp_path / "red.png")
+    run = tmp_path / "run"
+    train(config(panel_every=6, panels=str(tmp_path)), run, progress=False)
+    panel = np.asarray(Image.open(run / "panels" / "0000006.jpg"))
+    assert np.abs(panel[80, 16] - np.array([200, 30, 30])).max() < 12  # original, bottom left
+
+
+def test_final_weights_are_the_average(tmp_path):
+    train(config(average=1.0, settle=0), tmp_path / "run", progress=False)
+    torch.manual_seed(0)
+    saved = weights.load_training(tmp_path / "run")[0].state_dict()
+    final = weights.load_generator(tmp_path / "run" / "weights.safetensors").state_dict()
+    changed = [k for k, v in saved.items() if "running" not in k and not torch.equal(v, final[k])]
+    assert changed  # the network moved on from its average
+    train(config(average=None, settle=0), tmp_path / "plain", progress=False)
+    saved = weights.load_training(tmp_path / "plain")[0].state_dict()
+    final = weights.load_generator(tmp_path / "plain" / "weights.safetensors").state_dict()
+    assert all(torch.equal(v, final[k]) for k, v in saved.items())
+
+
+def test_tensorboard_when_installed(tmp_path, monkeypatch):
+    import types
+
+    seen = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            seen.append((Path(folder).name, purge_step))
+
+        def add_scalar(self, *what):
+            seen.append(what)
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    train(config(), tmp_path, progress=False)
+    assert seen[0] == ("tensorboard", 0)
+    by_name = {name: (value, step) for name, value, step in seen[1:]}
+    assert by_name["hole_l1"] == (log(tmp_path)[-1]["hole_l1"], 6)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert run_files.tensorboard(tmp_path, 0) is None
+
+
+# --------------------------------------------------------------------------- data
+def test_batches_depend_on_seed_step_and_place_alone():
+    settings = config(stages=((0.0, 16, 4), (0.5, 24, 2)), steps=10)
+    sequence = [batch for batch, _ in zip(batches(settings), range(8))]
+    later = next(batches(settings, 7))
+    assert all(torch.equal(a, b) for a, b in zip(sequence[7], later))
+    assert sequence[0][0].shape == (4, 3, 16, 16) and sequence[7][0].shape == (2, 3, 24, 24)
+    assert not torch.equal(sequence[0][0], sequence[1][0])
+    assert set(sequence[0][1].unique().tolist()) == {0.0, 1.0}
+    halves = [Batches(settings, rank, 2)[0] for rank in (0, 1)]  # two processes: every other one
+    for part, whole in zip(zip(*halves), sequence[0]):
+        assert torch.equal(torch.stack(part[:2], 1).flatten(0, 1), whole)
+    assert not torch.equal(next(batches(replace(settings, seed=1)))[0], sequence[0][0])
+
+
+def test_unreadable_photographs_are_counted_not_fatal(tmp_path):
+    for i in range(3):
+        Image.new("RGB", (40, 40), (80 * i, 90, 100)).save(tmp_path / f"{i}.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    with pytest.warns(UserWarning, match="broken.jpg"):
+        train(config(data=(str(tmp_path),), steps=12), tmp_path / "run", progress=False)
+    assert log(tmp_path / "run")[-1]["skipped"] > 0
+
+
+# --------------------------------------------------------------------------- what stops a run
+def test_what_does_not_fit_complains_before_anything_is_written(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    other = tmp_path / "other.safetensors"
+    other.write_text("no weights")
+    for settings, error, message in (
+        (config(data=(str(tmp_path / "nowhere"),)), FileNotFoundError, "nowhere"),
+        (config(data=(str(empty),)), ValueError, "no image in .*empty"),
+        (config(features="vgg"), FileNotFoundError, "no feature network 'vgg'"),
+        (config(start=str(tmp_path / "gone")), FileNotFoundError, "nothing to start from"),
+        (config(start=str(other)), ValueError, "other.safetensors"),
+        (config(masks="tiny"), ValueError, "tiny"),
+        (config(device="tpu"), ValueError, "no device 'tpu'"),
+    ):
+        with pytest.raises(error, match=message):
+            train(settings, tmp_path / "run", progress=False)
+        assert not (tmp_path / "run").exists(), settings
+
+
+def test_nothing_that_is_not_a_number_is_saved(tmp_path):
+    with pytest.raises(FloatingPointError, match="(?s)not a number at step.*lower lr"):
+        train(config(lr=1e30, clip=1e30, save_every=1), tmp_path, progress=False)
+    state = run_files.load_checkpoint(tmp_path)
+    assert state is not None and state["step"] < 6
+    assert all(v.isfinite().all() for v in state["generator"].values() if v.is_floating_point())
+
+
+def _run_with_small_files(folder: str) -> None:
+    """In a process of its own: files end at 20 kB, as on a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    PRESETS["tiny"] = GeneratorConfig(blocks=1, width=4, downsamplings=2)
+    try:
+        train(config(), folder, progress=False)
+    except OSError as error:
+        print(error)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+    code = "import sys; from test_runs import _run_with_small_files as f; f(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "new"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "cannot write" in done.stdout and "checkpoint.pt" in done.stdout
+    assert "make room on the disk" in done.stdout and "File too large" in done.stdout
+    left = [p.name for p in (tmp_path / "new").iterdir()]
+    assert sorted(left) == ["config.json"]  # nothing half-written
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
+    train(config(), tmp_path, progress=False)
+    before = {name: (tmp_path / name).read_bytes() for name in run_files.CHECKPOINTS}
+
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device.*same command continues"):
+        run_files.save_checkpoint(tmp_path, {"step": 7})
+    assert before == {name: (tmp_path / name).read_bytes() for name in run_files.CHECKPOINTS}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_folder_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError):
+        train(config(), tmp_path / "run", progress=False)
+
+
+# --------------------------------------------------------------------------- fine-tuning
+def test_fine_tuning_takes_over_both_networks(tmp_path):
+    train(config(), tmp_path / "first", progress=False)
+    g, d = weights.load_training(tmp_path / "first")
+    start = config(start=str(tmp_path / "first"), generator="mini-fourier")  # the file decides
+    state = runs.build_state(start, torch.device("cpu"))
+    for network, expected in ((state.generator, g), (state.discriminator, d)):
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, expected.state_dict()[key])
+    path = train(start, tmp_path / "second", progress=False)
+    assert weights.load_generator(path).config.width == 4
+
+
+def test_fine_tuning_from_a_published_checkpoint(tmp_path):
+    g = build_generator(GeneratorConfig(blocks=1, width=8))
+    d = runs.build_discriminator(8)
+    published = {f"generator.{k}": v for k, v in g.state_dict().items()}
+    published |= {f"discriminator.{k}": v for k, v in d.state_dict().items()}
+    torch.save({"state_dict": published}, tmp_path / "best.ckpt")
+    settings = config(start=str(tmp_path / "best.ckpt"), lr=0.0, lr_discriminator=0.0, settle=0)
+    train(settings, tmp_path / "run", progress=False)
+    tuned, tuned_d = weights.load_training(tmp_path / "run")
+    assert tuned_d is not None
+    for key, value in d.state_dict().items():
+        if "running" not in key and "num_batches" not in key:
+            assert torch.equal(tuned_d.state_dict()[key], value)
+    assert torch.equal(
+        tuned.state_dict()["model.1.ffc.convl2l.weight"], g.model[1].ffc.convl2l.weight
+    )
+
+
+def test_frozen_batchnorm_keeps_its_statistics(tmp_path):
+    train(config(), tmp_path / "first", progress=False)
+    before, before_d = weights.load_training(tmp_path / "first")
+    settings = config(start=str(tmp_path / "first"), freeze_batchnorm=True, l1_until=0.0)
+    train(settings, tmp_path / "second", progress=False)
+    after, after_d = weights.load_training(tmp_path / "second")
+    final = weights.load_generator(tmp_path / "second" / "weights.safetensors")
+    for old, new in ((before, after), (before_d, after_d), (before, final)):
+        old, new = old.state_dict(), new.state_dict()
+        assert all(torch.equal(old[k], new[k]) for k in old if "running" in k)
+        assert any(not torch.equal(old[k], new[k]) for k in old if "weight" in k)
+
+
+def test_half_precision_files_keep_what_float16_cannot_hold(tmp_path):
+    g, d = build_generator("tiny"), runs.build_discriminator(4)
+    d.model1[1].running_var[0] = 1e6
+    path = weights.save_training(tmp_path / "t.safetensors", g, d, half=True)
+    half, half_d = weights.load_training(path)
+    assert half_d.model1[1].running_var[0] == 1e6
+    stored = half.state_dict()["model.1.ffc.convl2l.weight"]
+    assert torch.equal(stored, g.model[1].ffc.convl2l.weight.half().float())
+    assert weights.load_training(weights.save_training(path, g, None))[1] is None
+
+
+def test_losses_without_a_discriminator_need_none(tmp_path):
+    l1 = LossWeights(l1_hole=10, adversarial=0, feature_matching=0, perceptual=0)
+    train(config(weights=l1), tmp_path, progress=False)
+    assert weights.load_training(tmp_path)[1] is None
+    assert "adversarial" not in log(tmp_path)[-1] and "d_chance" not in log(tmp_path)[-1]
