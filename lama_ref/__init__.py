@@ -22,7 +22,7 @@ _NAMES = {  # name: module in which it is defined
 }
 _MODULES = {  # name: where the module lives
     **{name: name for name in ("ffc", "generator", "discriminator", "perceptual", "losses")},
-    **{name: name for name in ("masks", "training", "inference", "runtime")},
+    **{name: name for name in ("masks", "recipes", "training", "runs", "inference", "runtime")},
     **{name: name for name in ("data", "evaluation", "course")},
     "official": "data.official",
     "scenes": "data.scenes",
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from . import losses as losses
     from . import masks as masks
     from . import perceptual as perceptual
+    from . import recipes as recipes
+    from . import runs as runs
     from . import runtime as runtime
     from . import training as training
     from .course import checks as checks

@@ -31,6 +31,9 @@ def inpaint(
     weights: str = "mini-fourier",
     device: str = "auto",
     dilate: float = 0,
+    strategy: Literal["whole", "crop", "refine", "auto"] = "whole",
+    context: float | None = None,
+    steps: int | None = None,
 ) -> int:
     """Fill the holes of a photograph, or of a folder of photographs.
 
@@ -44,19 +47,27 @@ def inpaint(
         weights: Shipped weights by name, or the path of a weights file.
         device: auto, cpu, cuda or mps.
         dilate: Grow the holes by this many pixels first; helps where a mask is drawn tightly.
+        strategy: For large pictures: whole (one pass), crop (around each hole; small memory),
+            refine (slow), auto (whole where it fits into memory, else crop; says which).
+        context: For crop and auto: what is cut reaches beyond a hole by this share of its size.
+        steps: For refine: passes for each size of the picture.
     """
     from tqdm import tqdm
 
     from .data.folders import inpainting_jobs
     from .inference import Inpainter
+    from .strategies import named
 
+    given = {name: x for name, x in (("context", context), ("steps", steps)) if x is not None}
+    say = {"say": tqdm.write} if strategy == "auto" else {}
+    way = named(strategy, **given, **say)
     jobs = list(inpainting_jobs(photo, mask, output))
-    inpainter = Inpainter(weights, device=device)
+    inpainter = Inpainter(weights, device=device, strategy=way)
     failed = 0
     for source, hole, target in tqdm(jobs, unit="picture", disable=len(jobs) == 1):
         try:
             _inpaint_file(inpainter, source, hole, target, dilate)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, MemoryError) as error:
             if len(jobs) == 1:
                 raise
             failed += 1
@@ -68,11 +79,12 @@ def inpaint(
 def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:
     from PIL import ImageOps
 
+    from .data.picture_files import check_name, opened, save
     from .inference import read_mask
     from .regions import dilate as grow
 
-    _check_picture_name(target)
-    with _opened(source) as picture, _opened(mask) as hole:
+    check_name(target)
+    with opened(source) as picture, opened(mask) as hole:
         if dilate:
             hole = ImageOps.exif_transpose(hole)
             hole = grow(read_mask(hole, (hole.height, hole.width), 1), dilate)
@@ -83,37 +95,7 @@ def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: flo
         )
     if target.suffix.lower() in (".jpg", ".jpeg") and result.mode not in ("L", "RGB", "CMYK"):
         result = result.convert("RGB")
-    _save(result, target)
-
-
-def _check_picture_name(target: Path) -> None:
-    from PIL import Image
-
-    if Image.registered_extensions().get(target.suffix.lower()) not in Image.SAVE:
-        raise ValueError(
-            f"cannot write {target}: its name must end in .png or another picture type"
-        )
-
-
-def _save(picture, target: Path) -> None:
-    from .data.weights import atomic
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(target, suffix=target.suffix) as temporary:
-        picture.save(temporary, icc_profile=picture.info.get("icc_profile"))
-
-
-def _opened(path: Path):
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        image = Image.open(path)
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
-            raise
-        raise ValueError(f"cannot read {path} as a picture ({error})") from None
-    return image
+    save(result, target)
 
 
 def demo(
@@ -129,11 +111,12 @@ def demo(
         size: Height of the pictures in pixels.
     """
     from .course.demo import demo_picture
+    from .data.picture_files import check_name, save
     from .inference import Inpainter
 
-    _check_picture_name(output)
+    check_name(output)
     picture, lines = demo_picture(Inpainter(weights), size)
-    _save(picture, output)
+    save(picture, output)
     print("\n".join(lines))
     print(f"wrote {output}: the photograph with its holes, the result, the original")
     return 0
@@ -153,7 +136,7 @@ def _train_command(preset: str):
         Several processes: torchrun --nproc_per_node 2 -m lama_ref train FOLDER.
 
         Args:
-            folder: Where log, panels, checkpoints and weights go. Alone, it continues what is there.
+            folder: Where all of the run goes. Given alone, the run that is there continues.
             config: What to train, on what, and for how long; the preset's values by default.
             preset: Settings to begin with; all others can be given beside it.
             resume: "auto" continues a run that is there, "never" refuses to.
@@ -268,7 +251,26 @@ def doctor(
     return 0 if all(fine for _, fine, _ in lines) else 1
 
 
-_COMMANDS = (inpaint, demo, pretext, masks, evaluate, doctor)
+def weights(
+    action: Positional[Literal["list", "fetch", "verify", "card"]] = "list",
+    name: Positional[str | None] = None,
+    url: str | None = None,
+) -> int:
+    """List the weights that ship and those that can be fetched; fetch, verify, describe them.
+
+    Args:
+        action: "list", "fetch NAME", "verify [NAME]" or "card NAME".
+        name: Of weights, as listed.
+        url: Fetch from this address instead, such as a mirror or file:///path/of/file.
+    """
+    from .data import shelf
+
+    return shelf.run(action, name, url)
+
+
+_COMMANDS = (inpaint, demo, pretext, masks, evaluate, weights, doctor)
+
+_FORESEEN = (OSError, ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -284,7 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = tyro.extras.subcommand_cli_from_dict(
             commands, prog="lama-ref", description=__doc__, args=arguments
         )
-    except (OSError, ValueError, TypeError, ImportError, FloatingPointError) as error:
+    except _FORESEEN as error:
         print(f"lama-ref: {_message(error)}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt as stopped:

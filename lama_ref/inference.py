@@ -4,6 +4,8 @@ The network wants float tensors whose sides are multiples of 4 or 8. People have
 and masks as files, arrays and tensors. This module turns the one into the other and back:
 
     read (image, mask) -> pad -> generator -> crop -> composite in the image's own format
+
+How a large picture is filled (whole, crop by crop, refined) is a strategy's business.
 """
 
 from __future__ import annotations
@@ -13,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import masks, runtime
-from .generator import PRESETS
+from . import masks, memory, runtime, strategies
+from .refinement import evaluating, pad_to
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,13 +33,17 @@ class Inpainter:
     """Fill the holes of pictures with a generator.
 
     Args:
-        model: the name of shipped weights ("mini-fourier"), the path of a weights file (ours or
-            a published checkpoint), or a module that maps (B, 4, H, W) to (B, 3, H, W).
+        model: the name of shipped weights ("mini-fourier") or of fetched ones ("big-lama"), the
+            path of a weights file (ours, a published checkpoint or a TorchScript archive, whose
+            tensors are read and whose code is not run), or a module (B, 4, H, W) -> (B, 3, H, W).
         device: "auto", or what ``torch.device`` takes.
         batch_size: pictures of equal size that go through the network at once.
+        strategy: for large pictures, "whole", "crop", "refine" or "auto", or one of these with
+            settings, such as ``strategies.Crop(context=0.5)``; see :mod:`lama_ref.strategies`.
 
     Raises:
-        ValueError: unknown name, or a file that is no generator.
+        ValueError: unknown name, one that is not fetched, a file that is no generator, or an
+            unknown strategy.
         FileNotFoundError: no file at the path.
     """
 
@@ -48,10 +53,12 @@ class Inpainter:
         *,
         device: str | torch.device = "auto",
         batch_size: int = 8,
+        strategy: str | strategies.Strategy = "whole",
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.device, self.batch_size = runtime.device(device), batch_size
+        self.strategy = strategies.named(strategy)
         self.generator = _load(model).to(self.device)
         config = getattr(self.generator, "config", None)
         self.multiple = getattr(config, "multiple", 8)
@@ -76,6 +83,7 @@ class Inpainter:
         Raises:
             TypeError: a type that is not listed here.
             ValueError: shapes that do not fit, values out of range, NaN in known pixels.
+            MemoryError: the picture does not fit into memory with this strategy.
 
         Warns:
             UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
@@ -167,9 +175,10 @@ class Inpainter:
                 "float images must lie in [0, 1]; known values here lie in "
                 f"[{known.min():g}, {known.max():g}]: divide 8-bit values by 255"
             )
-        n = self.batch_size
-        parts = [self.predict(rgb[i : i + n], hole[i : i + n]) for i in range(0, len(rgb), n)]
-        return torch.cat(parts), hole
+        size = f"{rgb.shape[-1]}x{rgb.shape[-2]} px with {self.strategy} on {self.device}"
+        with memory.named_shortage(size, "use strategy='crop' or 'auto', or a lower batch_size"):
+            pairs = zip(rgb.split(self.batch_size), hole.split(self.batch_size))
+            return torch.cat([self.strategy(self, *pair) for pair in pairs]), hole
 
     @torch.inference_mode()
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -183,47 +192,19 @@ class Inpainter:
         x = torch.cat([torch.where(hole, 0.0, image.float()), hole.float()], 1)  # (B, 4, H, W)
         height, width = x.shape[-2:]
         x = pad_to(x, self.multiple, self.smallest).to(self.device)
-        modes = {module: module.training for module in self.generator.modules()}
-        self.generator.eval()
-        try:
+        with evaluating(self.generator):
             y = self.generator(x)
-        finally:
-            for module, mode in modes.items():  # some may be frozen within a training network
-                module.training = mode
         return y[..., :height, :width].float().clamp(0, 1).cpu()
 
 
-def pad_to(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:
-    """Pad below and to the right to multiples of ``multiple`` and at least ``smallest``.
-
-    Mirrors the picture where it is large enough, else repeats its last row or column.
-    """
-    height, width = x.shape[-2:]
-    below, right = (
-        max(-(-side // multiple) * multiple, smallest) - side for side in (height, width)
-    )
-    x = F.pad(x, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
-    return F.pad(x, (0, 0, 0, below), mode="reflect" if below < height else "replicate")
-
-
 def _load(model: str | Path | nn.Module) -> nn.Module:
-    from .data import weights
+    from .data import registry, weights
 
     if isinstance(model, nn.Module):
         return model
     if not isinstance(model, (str, Path)):
         raise TypeError(f"a model is a name, a path or a module, not {type(model).__name__}")
-    shipped = weights.shipped()
-    if str(model) in shipped:
-        return weights.load_generator(shipped[str(model)])
-    if Path(model).exists():
-        return weights.load_generator(model)
-    if Path(model).suffix:
-        raise FileNotFoundError(f"no weights file at {model}")
-    hint = ""
-    if str(model) in PRESETS:
-        hint = f"; {model!r} is an architecture whose weights are not shipped: give their path"
-    raise ValueError(f"no shipped weights {str(model)!r}: there are {', '.join(shipped)}{hint}")
+    return weights.load_generator(registry.generator_file(model))
 
 
 # --------------------------------------------------------------------------- formats

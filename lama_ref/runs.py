@@ -156,12 +156,8 @@ class Run:
             raise ValueError(f"{folder} holds a run already: continue it, or take another folder")
         folder.mkdir(parents=True, exist_ok=True)
         #: the terms since the last line of the log, as (sum, steps) by name; seconds in all, ...
-        self.progress = _continue(folder, config, self.state) or {
-            "sums": {},
-            "seconds": 0.0,
-            "waited": 0.0,
-            "skipped": 0,
-        }
+        new = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
+        self.progress = _continue(folder, config, self.state) or new
         if rank == 0:
             weight_files.write_json(folder / "config.json", asdict(config))
             self.tensorboard = run_files.tensorboard(folder, self.state.step)
@@ -293,7 +289,11 @@ class Run:
         path = self.folder / "weights.safetensors"
         if self.rank == 0:
             rest = (self._next(data) for _ in range(self.config.settle))
-            weight_files.save(self._settled(rest, self.config.settle), path)
+            settled = self._settled(rest, self.config.settle)
+            weight_files.save(settled, path)
             networks = (unwrap(self.state.generator), unwrap(self.state.discriminator))
             weight_files.save_training(self.folder / "training.safetensors", *networks)
+            n = sum(p.numel() for p in settled.parameters())
+            about = asdict(self.config), str(self.data.mixture), self.progress["seconds"]
+            run_files.write_card(path, n, *about, device=str(self.device))
         return path

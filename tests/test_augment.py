@@ -341,3 +341,17 @@ def test_imports_stay_light():
     code = "import sys, lama_ref.data.augment; print('PIL' in sys.modules, 'cv2' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False False", result.stderr
+
+
+def test_the_picture_shows_every_augmentation_at_work():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    pytest.importorskip("skimage")
+    from lama_ref.course import plots
+
+    figure = plots.augmentations(("coffee",), size=32)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == ["photograph", "plain crop", *AUGMENTATIONS, "all together"]
+    shown = [np.asarray(axis.images[0].get_array()) for axis in figure.axes[1:]]
+    assert all(picture.shape == (32, 32, 3) for picture in shown)
+    assert all(np.abs(picture - shown[0]).max() > 0.01 for picture in shown[1:])
+    plt.close(figure)

@@ -141,6 +141,39 @@ def test_train_a_few_steps(tmp_path, capsys):
     assert generator.config.width == 32
 
 
+def test_train_with_a_preset_and_mixed_data(tmp_path, capsys):
+    Image.fromarray(RNG.integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
+    options = ["--preset", "trio-regular", "--stages", "0", "32", "2", "--steps", "2"]
+    options += ["--settle", "1", "--perceptual", "0", "--l1-until", "0.5"]
+    data = ["--data", "scenes:0.3", "--data", f"{tmp_path}:0.7"]
+    assert run("train", tmp_path / "run", *data, *options) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings["generator"] == "trio-regular" and settings["discriminator_width"] == 16
+    assert settings["data"] == ["scenes:0.3", f"{tmp_path}:0.7"]
+    assert settings["weights"]["perceptual"] == 0 and settings["weights"]["l1_hole"] == 10
+    capsys.readouterr()
+    first = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    assert run("train", tmp_path / "run") == 0  # alone: goes on with what is there, here nothing
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == first
+    assert run("train", tmp_path / "run", "--resume", "never") == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert run("train", tmp_path / "run", "--lr", "1") == 1
+    assert "lr=0.002 (now 1.0)" in capsys.readouterr().err
+    assert run("train", tmp_path / "new", "--preset", "trio") == 2
+    assert "trio-fourier" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    from lama_ref import runs
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt("stopped at step 3; the same command continues")
+
+    monkeypatch.setattr(runs, "train", stopped)
+    assert run("train", tmp_path / "run") == 130
+    assert "stopped at step 3; the same command continues" in capsys.readouterr().err
+
+
 def test_pretext_writes_weights_and_card(tmp_path, capsys):
     options = ["--kind", "regular", "--steps", "2", "--stages", "0", "16", "2", "--held-out", "2"]
     assert run("pretext", str(tmp_path / "new"), *options) == 0

@@ -1,37 +1,15 @@
-"""Metrics against closed forms and scipy; baselines against what they promise."""
+"""Classical baselines against what they promise; pictures and masks that models are compared on."""
 
 import numpy as np
 import pytest
-from scipy import stats
+from PIL import Image
 
-from lama_ref.evaluation import baselines
-from lama_ref.evaluation.compare import compare_with_classical, pictures, table
-from lama_ref.evaluation.metrics import hole_l1, paired_bootstrap
+from lama_ref.data import scenes
+from lama_ref.evaluation import baselines, compare
+from lama_ref.evaluation.compare import Pictures, pictures
+from lama_ref.masks import sample
 
 RNG = np.random.default_rng(0)
-
-
-def test_hole_l1_closed_form():
-    image = np.zeros((2, 3, 4, 4))
-    mask = np.zeros((2, 4, 4), bool)
-    mask[0, :2] = mask[1, 0, 0] = True
-    result = image.copy()
-    result[0, 0] = 0.3  # one of three channels, everywhere: known pixels must not count
-    result[1] = 0.5
-    np.testing.assert_allclose(hole_l1(result, image, mask), [0.1, 0.5])
-    with pytest.raises(ValueError, match="mask 1 hides nothing"):
-        hole_l1(result, image, np.stack([mask[0], np.zeros((4, 4), bool)]))
-
-
-def test_paired_bootstrap_agrees_with_scipy():
-    a, b = RNG.normal(0.0, 1, 80), RNG.normal(0.4, 1, 80)
-    mean, low, high = paired_bootstrap(a, b)
-    expected = stats.bootstrap((a - b,), np.mean, method="percentile", random_state=1)
-    assert mean == pytest.approx((a - b).mean())
-    assert low == pytest.approx(expected.confidence_interval.low, abs=0.02)
-    assert high == pytest.approx(expected.confidence_interval.high, abs=0.02)
-    with pytest.raises(ValueError, match="equally long"):
-        paired_bootstrap([1.0], [2.0])
 
 
 @pytest.mark.parametrize("name", baselines.BASELINES)
@@ -42,9 +20,11 @@ def test_baselines_keep_known_pixels_and_fill_a_flat_picture(name):
     image = RNG.random((3, 20, 24), np.float32)
     result = fill(image, mask)
     np.testing.assert_array_equal(result[:, ~mask], image[:, ~mask])
-    assert (result[:, mask] != image[:, mask]).any()
+    assert (result[:, mask] != image[:, mask]).any() and result.dtype == np.float32
+    np.testing.assert_array_equal(fill(np.where(mask, 0.3, image), mask), result)  # no peeking
     flat = np.full((3, 20, 24), 100 / 255, np.float32)
     np.testing.assert_allclose(fill(np.where(mask, 0, flat), mask), flat, atol=4 / 255)
+    assert baselines.version(name).split()[0] in ("OpenCV", "scikit-image", "lama_ref")
 
 
 def test_mean_fill_is_the_mean_of_known_pixels():
@@ -53,21 +33,50 @@ def test_mean_fill_is_the_mean_of_known_pixels():
     np.testing.assert_allclose(baselines.mean_fill(image, mask)[:, mask].T[0], expected, rtol=1e-5)
 
 
-def test_comparison_is_reproducible_and_paired():
-    first = compare_with_classical("mini-fourier", None, "wide", 32, 6, 5)
-    assert first == compare_with_classical("mini-fourier", None, "wide", 32, 6, 5)
-    for name, (mean, low, high) in first["difference"].items():
-        values = first["hole_l1"]
-        assert mean == pytest.approx(values["mini-fourier"] - values[name], abs=3e-5)
-        assert low <= mean <= high
-    assert "telea" in table(first)
+def test_biharmonic_continues_a_ramp():
+    ramp = np.broadcast_to(np.linspace(0.1, 0.9, 24), (3, 20, 24)).astype(np.float32)
+    mask = np.zeros((20, 24), bool)
+    mask[5:12, 6:15] = True
+    found = baselines.biharmonic(np.where(mask, 0, ramp), mask)
+    np.testing.assert_allclose(found, ramp, atol=1e-3)
+    assert np.abs(baselines.telea(np.where(mask, 0, ramp), mask) - ramp).max() > 0.01
 
 
 def test_photographs_are_centred_squares(tmp_path):
-    from PIL import Image
-
     array = np.zeros((20, 40, 3), np.uint8)
     array[:, 10:30] = 255
     Image.fromarray(array).save(tmp_path / "x.png")
     result = pictures(tmp_path, 20, 5, 0)
     assert result.shape == (1, 3, 20, 20) and (result == 1).all()
+
+
+def test_scenes_are_those_of_the_seed_in_any_chunks(monkeypatch):
+    expected = scenes.batch(5, 32, np.random.default_rng(7))[0]
+    np.testing.assert_array_equal(pictures(None, 32, 5, 7), expected)
+    kept = Pictures(None, 32, 5, 7)
+    next(kept.chunks(1))
+    monkeypatch.setattr(compare, "KEEP", 0)
+    made_anew = Pictures(None, 32, 5, 7)
+    for one in (kept, made_anew):
+        chunks = list(one.chunks(2))
+        assert [len(chunk) for chunk in chunks] == [2, 2, 1]
+        np.testing.assert_array_equal(np.concatenate(chunks), expected)
+        assert len(list(one.chunks(5))) == 1
+    assert made_anew._kept is None and kept._kept is not None
+    assert kept.sha256() == made_anew.sha256() != Pictures(None, 32, 5, 8).sha256()
+
+
+def test_masks_hide_10_to_50_percent_and_have_a_hash():
+    masks = compare.holes("wide", 64, 6, 3)
+    shares = masks.mean((1, 2))
+    assert masks.shape == (6, 64, 64) and masks.dtype == bool
+    assert shares.min() >= 0.1 and shares.max() <= 0.5
+    rng = np.random.default_rng((3, 1))  # as all results recorded so far
+    expected = sample("wide", (64, 64), 6, rng, share=(0.1, 0.5))
+    np.testing.assert_array_equal(masks, expected)
+    other = masks.copy()
+    other[5, 63, 63] ^= True
+    digests = {
+        compare.masks_sha256(m) for m in (masks, other, masks[:5], masks.reshape(3, 128, 64))
+    }
+    assert len(digests) == 4

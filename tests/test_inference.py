@@ -193,7 +193,9 @@ def test_an_inverted_mask_is_noticed(inpaint):
         inpaint(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), bool))
 
 
-def test_names_and_paths(tmp_path):
+def test_names_and_paths(tmp_path, monkeypatch):
+    for variable in ("LAMA_REF_CACHE", "TORCH_HOME"):  # nothing fetched
+        monkeypatch.setenv(variable, str(tmp_path))
     generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).eval()
     path = weights.save(generator, tmp_path / "mine.safetensors")
     image, mask = RNG.random((16, 16, 3)), hole_of((16, 16))

@@ -226,6 +226,16 @@ def test_tensorboard_when_installed(tmp_path, monkeypatch):
     assert run_files.tensorboard(tmp_path, 0) is None
 
 
+def test_the_weights_come_with_a_card(tmp_path):
+    path = train(config(), tmp_path, progress=False)
+    card = json.loads((tmp_path / "weights.json").read_text())
+    generator = weights.load_generator(path)
+    assert card["parameters"] == sum(p.numel() for p in generator.parameters())
+    assert card["sha256"] == weights.checksum(path) and card["data"] == "100 % scenes"
+    assert card["training"]["steps"] == 6 and card["seconds"] >= 0 and "cpu" in card["device"]
+    assert card["torch"] == torch.__version__
+
+
 # --------------------------------------------------------------------------- data
 def test_batches_depend_on_seed_step_and_place_alone():
     settings = config(stages=((0.0, 16, 4), (0.5, 24, 2)), steps=10)

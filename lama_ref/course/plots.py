@@ -168,7 +168,8 @@ def augmentations(names: Sequence[str] = ("astronaut", "coffee"), size: int = 12
 
     style()
     kinds = [(), *((name,) for name in augment.AUGMENTATIONS), augment.AUGMENTATIONS]
-    figure, axes = plt.subplots(len(names), 1 + len(kinds), figsize=(13, 1.6 * len(names) + 0.5))
+    size_in = (13, 1.6 * len(names) + 0.5)
+    figure, axes = plt.subplots(len(names), 1 + len(kinds), figsize=size_in, squeeze=False)
     for row, name in zip(axes, names):
         photo = folders.sample_photo(name)
         plain = crop(photo, seed, ())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .weights import atomic
+from .weights import atomic, checksum, write_json
 
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
 KEPT = "the last good checkpoint is kept, and the same command continues from it"
@@ -113,3 +113,17 @@ def tensorboard(folder: Path, step: int):
     except ImportError:
         return None
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+
+def write_card(path: Path, parameters: int, config: dict, data: str, seconds: float, device: str):
+    """The model card beside a run's weights: what they are and how they came about."""
+    card = {
+        "parameters": parameters,
+        "training": config,
+        "data": data,
+        "seconds": round(seconds),
+        "device": f"{device}, {torch.get_num_threads()} threads",
+        "torch": torch.__version__,
+        "sha256": checksum(path),
+    }
+    write_json(path.with_suffix(".json"), card)

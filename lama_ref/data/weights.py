@@ -132,17 +132,23 @@ def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
     """Networks to go on training from: (generator, its discriminator if there is one).
 
     Args:
-        start: a run's folder; a shipped name; a weights file of ours, or a published checkpoint.
+        start: a run's folder; a shipped or fetched name; a weights file of ours, or a published
+            checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not one of these.
     """
     path = Path(start)
     if path.is_dir():
-        found = [p for p in (path / "training.safetensors", path / "weights.safetensors")]
+        files = ("training.safetensors", "weights.safetensors", "models/best.ckpt")
+        found = [path / file for file in files]  # the last one as LaMa's authors publish it
         path = next((p for p in found if p.exists()), found[0])
     elif not path.exists():
+        from . import registry
+
         path = (shipped("training") | shipped()).get(str(start), path)
+        if not path.exists():
+            path = registry.published(str(start), "generator") or path
     if not path.is_file():
         raise FileNotFoundError(f"nothing to start from at {path}: {', '.join(shipped())} ship")
     metadata = _metadata(path)
@@ -190,13 +196,17 @@ def load_features(name: str | Path) -> FeatureNet:
 
 
 def load_encoder(name: str | Path) -> FeatureNet | ResNet50:
-    """As :func:`load_features`, or the published encoder from a file of its weights."""
+    """As :func:`load_features`, or the published encoder, fetched by name or from a file."""
+    from . import registry
+
     path = shipped("features").get(str(name), Path(name))
+    if not path.is_file():
+        path = registry.published(str(name), "features") or path
     if path.is_file() and "config" not in _metadata(path):
         from . import official
 
         return official.load_hrf_encoder(official.read_checkpoint(path)).eval()
-    return load_features(name)
+    return load_features(path if path.is_file() else name)
 
 
 def _load(path: str | Path, build: Callable[[], Network]) -> Network:
@@ -223,7 +233,11 @@ def _metadata(path: str | Path) -> dict[str, str]:
 # --------------------------------------------------------------------------- model cards
 def checksum(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):  # checkpoints may be larger than memory
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def card(name: str | Path) -> dict:

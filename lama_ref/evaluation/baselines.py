@@ -29,6 +29,25 @@ def navier_stokes(image: Image, mask: Mask) -> Image:
     return _opencv(image, mask, "INPAINT_NS")
 
 
+def biharmonic(image: Image, mask: Mask) -> Image:
+    """Smooth continuation: the biharmonic equation with the known pixels as its boundary.
+
+    Source: Damelin and Hoang (IJMMS, 2018), from scikit-image. Seconds a picture at 512 px.
+    """
+    try:
+        from skimage.restoration import inpaint_biharmonic
+    except ImportError:
+        raise ModuleNotFoundError(
+            "biharmonic inpainting needs scikit-image: pip install scikit-image"
+        ) from None
+    if mask.all():
+        return mean_fill(image, mask)
+    filled = inpaint_biharmonic(
+        image.transpose(1, 2, 0), mask, split_into_regions=True, channel_axis=-1
+    )
+    return np.where(mask, filled.transpose(2, 0, 1), image).astype(np.float32)
+
+
 def _opencv(image: Image, mask: Mask, method: str) -> Image:
     try:
         import cv2
@@ -41,4 +60,22 @@ def _opencv(image: Image, mask: Mask, method: str) -> Image:
     return np.where(mask, filled.transpose(2, 0, 1).astype(np.float32) / 255, image)
 
 
-BASELINES = {"telea": telea, "navier-stokes": navier_stokes, "mean": mean_fill}
+BASELINES = {
+    "telea": telea,
+    "navier-stokes": navier_stokes,
+    "biharmonic": biharmonic,
+    "mean": mean_fill,
+}
+
+
+def version(name: str) -> str:
+    """Whose implementation of a baseline runs here, and its version."""
+    if name == "mean":
+        return "lama_ref"
+    if name == "biharmonic":
+        from importlib.metadata import version as installed
+
+        return f"scikit-image {installed('scikit-image')}"
+    import cv2
+
+    return f"OpenCV {cv2.__version__}"

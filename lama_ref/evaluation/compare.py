@@ -1,7 +1,9 @@
-"""Weights against classical inpainting on the same pictures and the same masks."""
+"""What models are compared on: held-out pictures, cut to squares, with fixed masks."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,80 +11,86 @@ from numpy.typing import NDArray
 
 from .. import masks
 from ..data import scenes
-from ..inference import Inpainter
-from .baselines import BASELINES
-from .metrics import hole_l1, paired_bootstrap
+
+SHARE = (0.1, 0.5)  # of a picture that may be hole
+KEEP = 2**28  # bytes of pictures that stay in memory; larger sets are made anew for each model
 
 
-def pictures(photos: str | Path | None, size: int, n: int, seed: int) -> NDArray[np.float32]:
-    """n held-out pictures, (n, 3, size, size) in [0, 1]: photographs' centres, or scenes.
+class Pictures:
+    """n pictures (3, size, size) in [0, 1]: photographs' centres, or procedural scenes.
 
-    Of a photograph the largest centred square is taken and resized to ``size``.
+    Of a photograph the largest centred square is taken and resized to ``size``, bicubic.
+
+    Args:
+        photos: folder, of which the first n photographs are taken; None for scenes.
+        seed: of the scenes; training uses none from a million on.
+
+    Raises:
+        FileNotFoundError, ValueError: no folder, or none of pictures.
     """
-    if photos is None:
-        return scenes.batch(n, size, np.random.default_rng(seed))[0]
+
+    def __init__(self, photos: str | Path | None, size: int, n: int, seed: int = 1_000_000) -> None:
+        self.size, self.seed, self.paths = size, seed, None
+        if photos is not None:
+            from ..data import folders
+
+            self.paths = folders.list_images(photos)[:n]
+        self.n = n if self.paths is None else len(self.paths)
+        self._kept: NDArray[np.float32] | None = None
+
+    def chunks(self, length: int) -> Iterator[NDArray[np.float32]]:
+        """The pictures, ``length`` at a time: (length or less, 3, size, size)."""
+        if self._kept is None and self.n * 3 * self.size**2 * 4 <= KEEP:
+            self._kept = np.stack(list(self._make()))
+        chunk = []
+        for image in self._make() if self._kept is None else self._kept:
+            chunk.append(image)
+            if len(chunk) == length:
+                yield np.stack(chunk)
+                chunk = []
+        if chunk:
+            yield np.stack(chunk)
+
+    def _make(self) -> Iterator[NDArray[np.float32]]:
+        rng = np.random.default_rng(self.seed)
+        for i in range(self.n):
+            if self.paths is None:
+                yield scenes.sample_scene(rng).render(self.size)[0]
+            else:
+                yield _square(self.paths[i], self.size)
+
+    def sha256(self) -> str:
+        """Hash of the pictures as 8-bit pixels, in order."""
+        digest = hashlib.sha256(f"{self.n} {self.size}".encode())
+        for chunk in self.chunks(1):
+            digest.update((chunk * 255).round().astype(np.uint8).tobytes())
+        return digest.hexdigest()
+
+
+def _square(path: Path, size: int) -> NDArray[np.float32]:
     from PIL import Image
 
     from ..data import folders
 
-    result = []
-    for path in folders.list_images(photos)[:n]:
-        image = Image.fromarray(folders.read_image(path))
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.resize(
-            (size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side)
-        )
-        result.append(np.asarray(square, np.float32).transpose(2, 0, 1) / 255)
-    return np.stack(result)
+    image = Image.fromarray(folders.read_image(path))
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    square = image.resize((size, size), Image.Resampling.BICUBIC, box)
+    return np.asarray(square, np.float32).transpose(2, 0, 1) / 255
 
 
-def compare_with_classical(
-    weights: str | Path, photos: str | Path | None, preset: str, size: int, n: int, seed: int
-) -> dict:
-    """Hole L1 of the weights and of each baseline, with paired differences.
+def pictures(photos: str | Path | None, size: int, n: int, seed: int) -> NDArray[np.float32]:
+    """All :class:`Pictures` at once: (n, 3, size, size)."""
+    return np.concatenate(list(Pictures(photos, size, n, seed).chunks(n)))
 
-    Returns:
-        A JSON-able dictionary: settings, ``hole_l1`` by method, and ``difference`` (weights
-        minus baseline: mean and 95 % bootstrap interval over pictures; below 0, the network
-        is better).
-    """
-    if n < 2:
-        raise ValueError(f"a comparison needs n >= 2 pictures, not {n}")
-    images = pictures(photos, size, n, seed)
+
+def holes(preset: str, size: int, n: int, seed: int) -> NDArray[np.bool_]:
+    """n masks (n, size, size) that hide 10 to 50 %, True in the hole."""
     rng = np.random.default_rng((seed, 1))
-    holes = masks.sample(preset, (size, size), len(images), rng, share=(0.1, 0.5))
-    inpaint = Inpainter(weights)
-    filled = inpaint(np.moveaxis(images, 1, -1), holes)
-    errors = {str(weights): hole_l1(np.moveaxis(filled, -1, 1), images, holes)}
-    for name, fill in BASELINES.items():
-        result = np.stack([fill(image, hole) for image, hole in zip(images, holes)])
-        errors[name] = hole_l1(result, images, holes)
-    ours = errors[str(weights)]
-    differences = {name: paired_bootstrap(ours, errors[name]) for name in BASELINES}
-    return {
-        "pictures": "procedural scenes"
-        if photos is None
-        else f"photographs of {Path(photos).name}",
-        "n": len(images),
-        "size": size,
-        "masks": f"{preset}, 10 to 50 % hole",
-        "seed": seed,
-        "hole_l1": {name: round(float(e.mean()), 5) for name, e in errors.items()},
-        "difference": {k: [round(v, 5) for v in d] for k, d in differences.items()},
-    }
+    return masks.sample(preset, (size, size), n, rng, share=SHARE)
 
 
-def table(result: dict) -> str:
-    """The result as lines of text."""
-    lines = [
-        f"{result['n']} {result['pictures']}, {result['size']} px, masks {result['masks']}",
-        f"{'':16}{'hole L1':>9}   network minus this, 95 % interval",
-    ]
-    for name, value in result["hole_l1"].items():
-        line = f"{name:16}{value:9.4f}"
-        if name in result["difference"]:
-            mean, low, high = result["difference"][name]
-            line += f"   {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
-        lines.append(line)
-    return "\n".join(lines)
+def masks_sha256(masks: NDArray[np.bool_]) -> str:
+    """Hash of masks (n, H, W), in order."""
+    return hashlib.sha256(str(masks.shape).encode() + np.packbits(masks).tobytes()).hexdigest()

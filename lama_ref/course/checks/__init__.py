@@ -12,5 +12,6 @@ from .hiding import *  # noqa: F403
 from .networks import *  # noqa: F403
 from .perceptual import *  # noqa: F403
 from .start import *  # noqa: F403
+from .training import *  # noqa: F403
 
 __all__ = ["attempted", "require_all"]

@@ -1,0 +1,195 @@
+"""Evaluation cards: models x masks x sizes, with all that it takes to get the same numbers again.
+
+Each model fills the same pictures behind the same masks. A card states for every number how many
+pictures, which ones, which masks (hashes), at which size, which variant of the metric, which
+weights (hash), and a bootstrap interval; and how models differ, with paired intervals.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__, runtime
+from ..data import registry, weights
+from ..inference import Inpainter
+from ..masks import PRESETS
+from . import baselines, report
+from .compare import SHARE, Pictures, holes, masks_sha256
+from .measure import METRICS, Cell, Judges, choose
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """What to measure. Lists are separated by commas.
+
+    Attributes:
+        weights: models: shipped or fetched weights, files of weights, folders of runs, classical
+            methods (telea, navier-stokes, biharmonic, mean); NAME=FILE gives one a name.
+        data: "scenes", or a folder of photographs, whose centres are used.
+        masks: mask presets; masks that hide 10 to 50 % are used.
+        sizes: sides of the pictures in pixels.
+        n: number of pictures, at most.
+        metrics: of ``lama_ref.evaluation.measure.METRICS``; if empty, all that need no download.
+        rivals: models that are measured as well, and to the best of which all are compared.
+        seed: of scenes and masks; training uses none from a million on.
+        networks: folder with the networks of LPIPS and FID; the cache folder if not given.
+        device: auto, cpu, cuda or mps.
+        batch: pictures in memory at once; by default fewer, the larger they are.
+
+    Raises:
+        ValueError: a number out of range, or no such mask preset.
+    """
+
+    weights: str = "mini-fourier"
+    data: str = "scenes"
+    masks: str = "wide"
+    sizes: str = "256"
+    n: int = 50
+    metrics: str = ""
+    rivals: str = "telea,navier-stokes"
+    seed: int = 1_000_000
+    networks: Path | None = None
+    device: str = "auto"
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n < 2 or self.batch == 0:
+            raise ValueError(f"a card needs n >= 2 and batch >= 1, not {self.n} and {self.batch}")
+        if not all(size.isdecimal() and int(size) >= 16 for size in _split(self.sizes)):
+            raise ValueError(f"sizes must be whole numbers from 16, as 256,512, not {self.sizes!r}")
+        for preset in _split(self.masks):
+            if preset not in PRESETS:
+                raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What fills holes: a label, what identifies it, a classical method's name or a file."""
+
+    label: str
+    identity: dict[str, str]
+    source: str | Path
+
+    @staticmethod
+    def find(text: str) -> Model:
+        """By the name of weights or of a classical method, by path, or by NAME=either.
+
+        Raises:
+            FileNotFoundError, ValueError: none of these.
+        """
+        label, _, source = text.rpartition("=")
+        if source in baselines.BASELINES:
+            return Model(label or source, {"implementation": baselines.version(source)}, source)
+        try:
+            path = registry.generator_file(source)
+        except (ValueError, FileNotFoundError) as error:
+            classical = ", ".join(baselines.BASELINES)
+            raise type(error)(f"{error}; classical methods are {classical}") from None
+        given = Path(source).absolute()
+        name = given.stem if given.stem != "weights" else given.parent.name
+        return Model(label or name, {"file": path.name, "sha256": weights.checksum(path)}, path)
+
+    def load(self, device: str, batch: int) -> Callable[[NDArray, NDArray], NDArray]:
+        """(images (n, 3, H, W), masks (n, H, W)) -> filled images."""
+        if isinstance(self.source, str):
+            fill = baselines.BASELINES[self.source]
+            return lambda images, masks: np.stack([fill(i, m) for i, m in zip(images, masks)])
+        inpaint = Inpainter(self.source, device=device, batch_size=batch)
+        return lambda images, masks: np.moveaxis(inpaint(np.moveaxis(images, 1, -1), masks), -1, 1)
+
+
+def evaluate(
+    config: CardConfig, output: str | Path | None = None, *, progress: bool = True
+) -> dict[str, Any]:
+    """The card of some models. What a former run with this output has done is not done again.
+
+    Args:
+        output: folder for card.json and card.md, or the name of a .json file; each model's own
+            numbers go beside it, into NAME.cells, file by file as they are done.
+
+    Raises:
+        ValueError: a name or number that does not fit, or too few pictures for a metric.
+        FileNotFoundError: weights, pictures or a metric's network are not there.
+    """
+    from tqdm import tqdm
+
+    rivals = [Model.find(text) for text in _split(config.rivals)]
+    models = {m.label: m for m in (*map(Model.find, _split(config.weights)), *rivals)}
+    for m in map(Model.find, _split(config.weights)):
+        if models[m.label] != m:
+            raise ValueError(f"two models are called {m.label!r}: tell them apart as NAME=FILE")
+    photos = None if config.data == "scenes" else Path(config.data)
+    n = Pictures(photos, 16, config.n, config.seed).n  # a folder may hold fewer
+    metrics = choose(_split(config.metrics), n)
+    judges = Judges(metrics, config.networks, runtime.device(config.device))
+    stem = Path(output) if output is not None else None
+    if stem:
+        stem = stem.with_suffix("") if stem.suffix == ".json" else stem / "card"
+        stem.with_suffix(".cells").mkdir(parents=True, exist_ok=True)
+
+    cells = []
+    steps = list(itertools.product(map(int, _split(config.sizes)), _split(config.masks)))
+    with tqdm(total=len(steps) * len(models) * n, unit="picture", disable=not progress) as bar:
+        for size, preset in steps:
+            pictures = Pictures(photos, size, n, config.seed)
+            masks = holes(preset, size, n, config.seed)
+            batch = config.batch or max(1, min(8, 2**19 // size**2))
+            cell, results = Cell(pictures, masks, judges, batch), {}
+            setting = {
+                "masks": preset, "size": size, "n": n, "hole_share": round(masks.mean(), 4),
+                "masks_sha256": masks_sha256(masks), "pictures_sha256": pictures.sha256(),
+            }  # fmt: skip
+            for label, m in models.items():
+                bar.set_postfix_str(f"{label}, {preset}, {size} px")
+                key = {"model": m.identity, "metrics": judges.variants, "lama_ref": __version__}
+                key |= setting
+                name = re.sub(r"[^\w.-]", "_", f"{label}_{preset}_{size}.json")
+                path = stem and stem.with_suffix(".cells") / name
+                results[label] = _stored(path, key)
+                if results[label]:
+                    bar.update(n)
+                    continue
+                results[label] = cell.measure(m.load(config.device, batch), bar.update)
+                if path:
+                    weights.write_json(path, {"settings": key} | results[label])
+            about = {name: METRICS[name] for name in metrics}
+            cells.append(setting | report.summary(results, about, [m.label for m in rivals]))
+    card = {
+        "lama_ref": __version__,
+        "pictures": "procedural scenes" if photos is None else f"photographs of {photos.name}",
+        "seed": config.seed,
+        "results": "composites: known pixels copied, not rounded",
+        "hole_share": list(SHARE),
+        "intervals": "95 %, percentile, paired: the same bootstrap draws over pictures for all",
+        "models": {label: m.identity for label, m in models.items()},
+        "rivals": [m.label for m in rivals],
+        "metrics": {k: {"best": METRICS[k].best, "variant": v} for k, v in judges.variants.items()},
+        "cells": cells,
+    }
+    if stem:
+        weights.write_json(stem.with_suffix(".json"), card)
+        with weights.atomic(stem.with_suffix(".md")) as temporary:
+            temporary.write_text(report.table(card) + "\n", encoding="utf-8")
+    return card
+
+
+def _stored(path: Path | None, key: dict) -> dict:
+    """The numbers of a former run if it measured just this; else an empty dictionary."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return {}
+    return known if known.get("settings") == key else {}
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

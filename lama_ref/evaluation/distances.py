@@ -1,0 +1,149 @@
+"""Distances of two sets of pictures, by their features: Frechet, kernel, discriminative scores.
+
+All take two float arrays (n, d), row i of both of the same picture: results first. What the
+numbers mean depends on the network that the features come from. Only those of the Inception
+network of 2015 may be called FID, KID, P-IDS and U-IDS.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .metrics import Values
+
+
+def frechet_distance(fake: NDArray, real: NDArray, counts: NDArray | None = None) -> float:
+    """|difference of means|^2 + tr(A + B - 2 (A B)^(1/2)) for covariances A and B.
+
+    The distance of the normal distributions that fit the sets. With few pictures it is biased
+    upward by more than models differ, and below d of them the covariances are singular.
+
+    Args:
+        counts: how often each row counts, (n,); once if None.
+
+    Raises:
+        ValueError: not two (n, d) arrays, or n below d.
+
+    Source: Heusel et al., GANs Trained by a Two Time-Scale Update Rule (NeurIPS 2017).
+    """
+    x, y = _checked(fake, real, paired=False)
+    if min(len(x), len(y)) < x.shape[1]:
+        raise ValueError(
+            f"a Frechet distance of {x.shape[1]} features needs at least {x.shape[1]:,} pictures, "
+            f"not {min(len(x), len(y)):,}: use a kernel distance, which is unbiased for any number"
+        )
+    a, b = (np.cov(f.T, fweights=counts, ddof=1).reshape(f.shape[1], -1) for f in (x, y))
+    difference = np.average(x, 0, counts) - np.average(y, 0, counts)
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    # the eigenvalues of A B are those of the symmetric A^(1/2) B A^(1/2): real, none below 0
+    cross = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0)).sum()
+    return float(difference @ difference + np.trace(a) + np.trace(b) - 2 * cross)
+
+
+def kernel_terms(fake: NDArray, real: NDArray) -> NDArray[np.float64]:
+    """h(i, j), whose mean over i != j is the squared kernel distance of paired sets: (n, n)."""
+    x, y = _checked(fake, real)
+    cross = _kernel(x, y)
+    terms = _kernel(x, x) + _kernel(y, y) - cross - cross.T
+    np.fill_diagonal(terms, 0)
+    return terms
+
+
+def kernel_distance(fake: NDArray, real: NDArray, blocks: int = 10) -> tuple[float, float]:
+    """Squared maximum mean discrepancy of the kernel (x.y / d + 1)^3, without bias.
+
+    Pairs of a picture with its own inpainting are left out. The usual estimator keeps them; for
+    sets that share their pictures, as in inpainting, it comes out too low, below 0 even.
+
+    Returns:
+        (distance, its standard error: jackknife over blocks of pictures left out in turn).
+
+    Raises:
+        ValueError: not two (n, d) arrays, or fewer than 2 pictures a block.
+
+    Source: Binkowski et al., Demystifying MMD GANs (ICLR 2018); Gretton et al., A Kernel
+    Two-Sample Test (JMLR 2012), lemma 6.
+    """
+    terms = kernel_terms(fake, real)
+    n = len(terms)
+    if n < 2 * blocks:
+        raise ValueError(f"{blocks} blocks need at least {2 * blocks} pictures, not {n}")
+    values = []
+    for block in np.array_split(np.arange(n), blocks):
+        rest = np.delete(np.delete(terms, block, 0), block, 1)
+        values.append(rest.sum() / (len(rest) * (len(rest) - 1)))
+    return float(terms.sum() / (n * (n - 1))), float(np.std(values) * np.sqrt(blocks - 1))
+
+
+def resampled_kernel(terms: NDArray, counts: NDArray) -> Values:
+    """The kernel distance of resampled sets, a picture never against itself: (draws,)."""
+    n = len(terms)
+    return ((counts @ terms) * counts).sum(1) / (n**2 - (counts**2).sum(1))
+
+
+def discriminative_scores(fake: NDArray, real: NDArray, c: float = 1.0) -> tuple[float, float]:
+    """(P-IDS, U-IDS): how often a linear classifier, trained to tell real from fake, errs.
+
+    P-IDS is the share of pictures whose inpainting looks more real to it than they do; U-IDS
+    its error rate, 0.5 for sets that cannot be told apart. Fewer than about 2 d points are
+    always separable, which gives 0 for every model; so 2 d pictures of each kind are required.
+
+    Args:
+        c: weight of the errors against the squared length of the classifier's vector.
+
+    Raises:
+        ValueError: not two (n, d) arrays, or n below 2 d.
+
+    Source: Zhao et al., Co-Modulated GANs (ICLR 2021), whose classifier is scikit-learn's
+    ``LinearSVC(dual=False)``; here the same problem is solved by Newton steps.
+    """
+    x, y = _checked(fake, real)
+    n, d = x.shape
+    if n < 2 * d:
+        raise ValueError(
+            f"P-IDS and U-IDS of {d} features need at least {2 * d:,} pictures, not {n:,}: with "
+            "fewer a classifier separates any two sets, and every model scores 0; use a kernel "
+            "distance"
+        )
+    points = np.concatenate([x, y])
+    vector = _support_vector(points, np.repeat([-1.0, 1.0], n), c)
+    scores = points @ vector[:-1] + vector[-1]
+    wrong = ((scores[:n] > 0).mean() + (scores[n:] <= 0).mean()) / 2
+    return float((scores[:n] > scores[n:]).mean()), float(wrong)
+
+
+def _support_vector(points: NDArray, labels: NDArray, c: float) -> NDArray[np.float64]:
+    """Minimise |v|^2 / 2 + c sum max(0, 1 - label v.(point, 1))^2, which is strictly convex."""
+    signed = labels[:, None] * np.c_[points, np.ones(len(points))]
+    vector = np.zeros(signed.shape[1])
+
+    def value(v: NDArray) -> float:
+        return v @ v / 2 + c * (np.maximum(0, 1 - signed @ v) ** 2).sum()
+
+    for _ in range(100):
+        rest = 1 - signed @ vector
+        active = signed[rest > 0]  # inside the margin; all others exert no force
+        gradient = vector - 2 * c * active.T @ rest[rest > 0]
+        if np.abs(gradient).max() < 1e-9 * (1 + c * len(points)):
+            break
+        step = np.linalg.solve(np.eye(len(vector)) + 2 * c * active.T @ active, gradient)
+        rate, now = 1.0, value(vector)
+        while value(vector - rate * step) > now - 1e-4 * rate * (gradient @ step) and rate > 1e-9:
+            rate /= 2
+        vector = vector - rate * step
+    return vector
+
+
+def _kernel(x: NDArray, y: NDArray) -> NDArray[np.float64]:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _checked(fake: NDArray, real: NDArray, paired: bool = True) -> tuple[NDArray, NDArray]:
+    x, y = np.asarray(fake, np.float64), np.asarray(real, np.float64)
+    if x.ndim != 2 or x.shape[1:] != y.shape[1:] or (paired and len(x) != len(y)):
+        raise ValueError(f"features must be two (n, d) arrays, not {x.shape} and {y.shape}")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("features must be finite: is a picture NaN?")
+    return x, y

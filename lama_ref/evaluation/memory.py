@@ -1,0 +1,125 @@
+"""Peak memory of each strategy against the size of the picture, each case in a process of its own.
+
+    python -m lama_ref.evaluation.memory -o data/results/memory.json
+
+measures on the CPU what the operating system says the process held at most; what it held with
+the network loaded and warmed up is given beside it, and so is the estimate of ``strategy="auto"``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from tyro.conf import arg
+
+from ..data.weights import write_json
+from ..generator import PRESETS, build_generator
+from ..inference import Inpainter
+from ..memory import GIB
+from ..strategies import Crop, Refine, bytes_per_pixel, named
+
+
+def peak_now() -> float:
+    """Most GiB of memory that this process has held so far."""
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / GIB
+
+
+def measure(model: str, strategy: str, side: int, steps: int = 2) -> dict:
+    """One case, in this process: a square picture with a round hole of a quarter of its side.
+
+    Refinement is cut to ``steps`` passes a size: memory does not depend on their number.
+    """
+    torch.manual_seed(0)
+    generator = build_generator(model).eval() if model in PRESETS else model  # random weights
+    settings = {"steps": steps, "progress": False} if strategy == "refine" else {}
+    inpainter = Inpainter(generator, device="cpu", strategy=named(strategy, **settings))
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij")
+    hole = x**2 + y**2 < 0.25**2
+    picture = torch.rand(3, side, side)
+    inpainter(picture[..., :128, :128], torch.eye(128) > 0)  # loads what is loaded late
+    before, start = peak_now(), time.process_time()
+    inpainter(picture, hole)
+    seconds, peak = time.process_time() - start, peak_now()
+    pixels = side**2
+    if isinstance(inpainter.strategy, Crop):
+        pixels = min(pixels, inpainter.strategy.budget)
+    each = bytes_per_pixel(inpainter, named("whole"))
+    if isinstance(inpainter.strategy, Refine):  # two sizes of a picture of 128 pixels
+        pixels = min(pixels, inpainter.strategy.budget)
+        each = bytes_per_pixel(inpainter, Refine(steps=2, min_side=64, progress=False))
+    return {
+        "model": model, "strategy": strategy, "pixels": f"{side}x{side}",
+        "peak_gib": round(peak, 3), "before_gib": round(before, 3),
+        "estimate_gib": round(each * pixels / GIB, 3), "bytes_per_pixel": round(each),
+        "cpu_seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def table(rows: list[dict]) -> str:
+    """The results as lines of text."""
+    lines = [
+        "model          strategy  pixels       peak GiB  of it before  estimated rise  CPU seconds"
+    ]
+    for row in rows:
+        lines.append(
+            "{model:14} {strategy:9} {pixels:11} {peak_gib:9.2f} {before_gib:13.2f} "
+            "{estimate_gib:15.2f} {cpu_seconds:12.1f}".format(**row)
+        )
+    return "\n".join(lines)
+
+
+def main(
+    models: tuple[str, ...] = ("mini-fourier", "big-lama"),
+    strategies: tuple[str, ...] = ("whole", "crop", "refine"),
+    sides: tuple[int, ...] = (1024, 2048),
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    one: bool = False,
+) -> None:
+    """Measure and print; memory is that of the weights (random ones), activations and torch.
+
+    Args:
+        models: Architectures by name, with random weights.
+        strategies: whole, crop, refine.
+        sides: Of square pictures, in pixels.
+        output: JSON file to write.
+        one: Measure the first of each in this process and print JSON.
+    """
+    if one:
+        print(json.dumps(measure(models[0], strategies[0], sides[0])))
+        return
+    rows = []
+    for case in [(m, s, str(n)) for m in models for s in strategies for n in sides]:
+        options = [x for pair in zip(("--models", "--strategies", "--sides"), case) for x in pair]
+        command = [sys.executable, "-m", "lama_ref.evaluation.memory", *options, "--one"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:  # killed for want of memory, most likely
+            print(*case, f"failed with {done.returncode}: {done.stderr[-300:]}", file=sys.stderr)
+            continue
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(table(rows[-1:]), flush=True)
+    result = {
+        "command": "python -m lama_ref.evaluation.memory -o data/results/memory.json",
+        "what": "GiB resident at most, on the CPU, in float32; refinement with 2 passes a size",
+        "torch": torch.__version__, "threads": torch.get_num_threads(),
+        "machine": platform.machine(), "cases": rows,
+    }  # fmt: skip
+    if output is not None:
+        write_json(output, result)
+    print(table(rows))
+    if len(rows) < len(models) * len(strategies) * len(sides):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,218 @@
+"""Evaluation cards: the right numbers, said in full, not computed twice, refused if meaningless."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lama_ref import cli
+from lama_ref.data import weights
+from lama_ref.evaluation import baselines, cards, compare, measure, metrics, report
+from lama_ref.evaluation.cards import CardConfig, evaluate
+from lama_ref.evaluation.texture import TexturePatches, sliced_wasserstein
+from lama_ref.generator import build_generator
+from lama_ref.inference import Inpainter
+
+SMALL = dict(weights="mini-fourier", n=3, sizes="64", metrics="hole-l1,psnr,swd", seed=5)
+
+
+def card_of(output=None, **changes):
+    return evaluate(CardConfig(**(SMALL | changes)), output, progress=False)
+
+
+def test_numbers_by_hand():
+    card = card_of()
+    (cell,) = card["cells"]
+    images, masks = compare.pictures(None, 64, 3, 5), compare.holes("wide", 64, 3, 5)
+    assert cell["masks_sha256"] == compare.masks_sha256(masks) and cell["n"] == 3
+    filled = {
+        name: np.stack([baselines.BASELINES[name](i, m) for i, m in zip(images, masks)])
+        for name in ("telea", "navier-stokes")
+    }
+    network = Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks)
+    filled["mini-fourier"] = np.moveaxis(network, -1, 1)
+    assert set(cell["values"]) == set(card["models"]) == set(filled)
+    patches, counts = TexturePatches(images, masks), metrics.bootstrap_counts(3)
+    errors = {k: metrics.hole_l1(v, images, masks) for k, v in filled.items()}
+    for name, result in filled.items():
+        found = cell["values"][name]
+        value, low, high = found["hole-l1"]
+        assert value == pytest.approx(errors[name].mean(), rel=1e-4)
+        expected = np.quantile(counts @ errors[name] / 3, [0.025, 0.975])
+        np.testing.assert_allclose((low, high), expected, rtol=1e-4)
+        levels = sliced_wasserstein(patches.project(result), patches.real)
+        assert found["swd"][0] == pytest.approx(np.mean(levels), rel=1e-4)
+        assert cell["more"][name]["swd levels"] == pytest.approx(levels, rel=1e-4)
+        assert found["swd"][1] <= found["swd"][0] <= found["swd"][2]
+    a, b, c = (counts @ errors[k] for k in ("mini-fourier", "telea", "navier-stokes"))
+    ratio = errors["mini-fourier"].sum() / min(errors[k].sum() for k in ("telea", "navier-stokes"))
+    expected = [ratio, *np.quantile(a / np.minimum(b, c), [0.025, 0.975])]
+    np.testing.assert_allclose(cell["ratios"]["mini-fourier"]["hole-l1"], expected, rtol=1e-3)
+    assert "psnr" not in cell["ratios"]["mini-fourier"]  # decibels have no ratio
+    expected = metrics.paired_bootstrap(errors["mini-fourier"], errors["telea"], draws=2000)
+    found = cell["differences"]["mini-fourier minus telea"]["hole-l1"]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_same_card_from_any_batch_and_with_pictures_made_anew(monkeypatch):
+    whole = card_of(weights="mean", batch=3)
+    monkeypatch.setattr(compare, "KEEP", 0)
+    assert whole == card_of(weights="mean", batch=2)
+
+
+def test_every_default_metric_and_biharmonic():
+    card = card_of(weights="biharmonic,mean", metrics="", n=20, sizes="32", rivals="telea")
+    (cell,) = card["cells"]
+    assert set(card["metrics"]) == set(measure.NO_DOWNLOAD) == set(cell["values"]["mean"])
+    assert {m for m in measure.METRICS if measure.METRICS[m].ratio} & set(card["metrics"]) == set(
+        cell["ratios"]["mean"]
+    )
+    for triple in cell["values"]["mean"].values():
+        assert triple[1] <= triple[0] <= triple[2]
+    assert cell["more"]["mean"]["kernel-segmentation standard_error"] > 0
+    values = cell["values"]
+    assert values["biharmonic"]["ring-colour"][0] < values["mean"]["ring-colour"][0]
+    assert "kernel-segmentation" not in card_of(n=19, metrics="", sizes="32")["metrics"]
+
+
+def test_frechet_of_our_own_network():
+    card = card_of(weights="mean", n=64, sizes="32", metrics="frechet-segmentation", rivals="telea")
+    cell = card["cells"][0]
+    value, low, high = cell["values"]["mean"]["frechet-segmentation"]
+    assert low < high and value > 0
+    variant = card["metrics"]["frechet-segmentation"]["variant"]
+    assert (
+        "neither FID" in variant and weights.card("segmentation-dilated")["sha256"][:12] in variant
+    )
+
+
+def test_a_rerun_does_only_what_is_missing(tmp_path, monkeypatch):
+    done = []
+    real = measure.Cell.measure
+    monkeypatch.setattr(
+        measure.Cell, "measure", lambda self, *a: done.append(self.pictures.size) or real(self, *a)
+    )
+    first = card_of(tmp_path / "card.json", weights="mean")
+    assert done == [64] * 3
+    assert card_of(tmp_path / "card.json", weights="mean") == first and done == [64] * 3
+    assert json.loads((tmp_path / "card.json").read_text()) == first
+    card_of(tmp_path / "card.json", weights="mean", sizes="64,32")
+    assert done == [64] * 3 + [32] * 3
+    (tmp_path / "card.cells" / "telea_wide_64.json").write_text("{ torn")
+    card_of(tmp_path / "card.json", weights="mean")
+    assert done == [64] * 3 + [32] * 3 + [64]
+    for change in (dict(seed=6), dict(metrics="hole-l1"), dict(n=4)):
+        card_of(tmp_path / "card.json", weights="mean", **change)
+    assert done[7:] == [64] * 9
+
+
+def test_an_interrupted_evaluation_goes_on(tmp_path, monkeypatch):
+    def stop(image, mask):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setitem(baselines.BASELINES, "navier-stokes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            card_of(tmp_path, weights="mean")
+    kept = sorted(p.name for p in (tmp_path / "card.cells").iterdir())
+    assert (
+        kept == ["mean_wide_64.json", "telea_wide_64.json"]
+        and not (tmp_path / "card.json").exists()
+    )
+    before = [(tmp_path / "card.cells" / name).stat().st_mtime_ns for name in kept]
+    assert card_of(tmp_path, weights="mean") == card_of(weights="mean")
+    assert before == [(tmp_path / "card.cells" / name).stat().st_mtime_ns for name in kept]
+
+
+def test_weights_are_known_by_their_hash(tmp_path):
+    for seed in (0, 1):
+        import torch
+
+        torch.manual_seed(seed)
+        generator = build_generator("mini-fourier").eval()
+        (tmp_path / f"run{seed}").mkdir()
+        weights.save(generator, tmp_path / f"run{seed}" / "weights.safetensors")
+    both = f"{tmp_path / 'run0'},{tmp_path / 'run1' / 'weights.safetensors'}"
+    card = card_of(tmp_path / "out", weights=both, metrics="hole-l1", sizes="32", rivals="")
+    assert list(card["models"]) == ["run0", "run1"] and str(tmp_path) not in json.dumps(card)
+    digest = weights.checksum(tmp_path / "run1" / "weights.safetensors")
+    assert card["models"]["run1"] == {"file": "weights.safetensors", "sha256": digest}
+    values = card["cells"][0]["values"]
+    assert values["run0"] != values["run1"] and "run0 minus run1" in card["cells"][0]["differences"]
+    (tmp_path / "run0" / "weights.safetensors").replace(tmp_path / "run1" / "weights.safetensors")
+    again = card_of(
+        tmp_path / "out",
+        weights=f"run1={tmp_path / 'run1'}",
+        metrics="hole-l1",
+        sizes="32",
+        rivals="",
+    )
+    assert again["cells"][0]["values"]["run1"] == values["run0"]  # other weights, measured anew
+    with pytest.raises(ValueError, match="two models are called 'run1'"):
+        card_of(weights=f"{tmp_path / 'run1'},run1=telea")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (dict(metrics="fid"), ValueError, "fid of 3 pictures.*needs 2,048: use swd"),
+        (dict(metrics="u-ids", n=3000), ValueError, "needs 4,096: use swd or kernel-segmentation"),
+        (dict(metrics="kernel-segmentation"), ValueError, "needs 20: use swd$"),
+        (dict(metrics="frechet-segmentation", n=63), ValueError, "needs 64"),
+        (dict(metrics="hole-l2"), ValueError, "no metric 'hole-l2': choose from l1, psnr"),
+        (dict(metrics="lpips-vgg"), FileNotFoundError, "vgg16-397923af.pth"),
+        (dict(weights="mini"), ValueError, "no weights 'mini'.*mini-fourier.*telea"),
+        (dict(weights="no/file.ckpt"), FileNotFoundError, "no/file.ckpt"),
+        (dict(data="no/such/folder"), FileNotFoundError, "no/such/folder"),
+        (dict(masks="broad"), ValueError, "no mask preset 'broad'"),
+        (dict(n=1), ValueError, "n >= 2"),
+        (dict(sizes="64,x"), ValueError, "sizes must be whole numbers from 16.*'64,x'"),
+        (dict(sizes="8"), ValueError, "from 16"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(change, error, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(Inpainter, "__call__", lambda *a: pytest.fail("too late"))
+    with pytest.raises(error, match=message):
+        card_of(**({"networks": tmp_path} | change))
+
+
+def test_nan_is_no_number(monkeypatch):
+    monkeypatch.setitem(baselines.BASELINES, "mean", lambda image, mask: image * np.nan)
+    with pytest.raises(ValueError, match="NaN"):
+        card_of(weights="mean")
+
+
+def test_no_interval_where_none_was_drawn():
+    sets = {"fid": {"value": 3.0, "draws": []}}
+    results = {k: {"values": {}, "sets": sets} for k in "ab"}
+    found = report.summary(results, {"fid": measure.METRICS["fid"]}, ["a"])
+    assert found["values"]["b"]["fid"] == [3.0, None, None]
+    assert found["ratios"]["b"]["fid"] == [1.0, None, None]
+    assert report._number([3.0, None, None]) == "3.000"
+
+
+def test_card_says_everything(tmp_path, capsys):
+    arguments = ["evaluate", "--weights", "mean,biharmonic", "--masks", "wide,segmentation",
+                 "--sizes", "32,48", "--n", "2", "-o", str(tmp_path / "card.json")]  # fmt: skip
+    with pytest.raises(SystemExit) as done:
+        cli.main(arguments)
+    text = capsys.readouterr().out
+    assert done.value.code == 0 and (tmp_path / "card.md").read_text() in text
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert [(c["masks"], c["size"]) for c in card["cells"]] == [
+        ("wide", 32), ("segmentation", 32), ("wide", 48), ("segmentation", 48),
+    ]  # fmt: skip
+    for cell in card["cells"]:
+        assert f"## Masks {cell['masks']}, {cell['size']} px" in text
+        assert cell["masks_sha256"][:12] in text and cell["pictures_sha256"][:12] in text
+        value, low, high = cell["values"]["biharmonic"]["hole-l1"]
+        assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in text
+        ratio, low, high = cell["ratios"]["mean"]["swd"]
+        assert f"{ratio:.3f} [{low:.3f}, {high:.3f}]" in text
+    assert "n = 2;" in text and "ratio to the better of telea and navier-stokes" in text
+    assert "minus telea" in text and "OpenCV" in text
+    assert all(metric["variant"] in text for metric in card["metrics"].values())
+
+
+def test_lists_allow_spaces():
+    assert cards._split(" a, b ,,c") == ["a", "b", "c"]

@@ -1,0 +1,399 @@
+"""Strategies for large pictures: whole, crop, auto, and the memory that they reckon with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import lama_ref
+from lama_ref import cli, memory, strategies
+from lama_ref.strategies import Auto, Crop, Whole, blend, bytes_per_pixel, named
+
+RESULTS = Path(__file__).parents[1] / "data" / "results" / "memory.json"
+
+
+class Local(torch.nn.Module):
+    """A generator that sees a few pixels far, and remembers the sizes it was given."""
+
+    def __init__(self, reach=2):
+        super().__init__()
+        self.reach, self.sizes, self.batches = reach, [], []
+
+    def forward(self, x):
+        self.sizes.append(tuple(x.shape[-2:]))
+        self.batches.append(len(x))
+        parts = (F.pad(part, (self.reach,) * 4) for part in (x[:, :3], 1 - x[:, 3:]))
+        colours, known = (F.avg_pool2d(part, 2 * self.reach + 1, 1) for part in parts)
+        return colours / known.clamp(min=1e-3)
+
+
+class Tinted(torch.nn.Module):
+    """Returns what it is given, a tenth brighter, and grey in the hole."""
+
+    def forward(self, x):
+        return 0.1 + x[:, :3] + 0.5 * x[:, 3:]
+
+
+@pytest.fixture
+def local():
+    return Local()
+
+
+def mask_of(size, *boxes):
+    mask = torch.zeros(1, 1, *size)
+    for top, left, bottom, right in boxes:
+        mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+# --- whole ------------------------------------------------------------------------------------
+
+
+def test_whole_is_the_default_and_one_pass(local):
+    image, mask = torch.rand(1, 3, 600, 700), mask_of((600, 700), (100, 100, 200, 200))
+    inpaint = lama_ref.Inpainter(local)
+    assert inpaint.strategy == Whole()
+    result = inpaint(image, mask)
+    assert local.sizes == [(600, 704)]
+    expected = inpaint.predict(image, mask)
+    assert torch.equal(result, torch.where(mask > 0, expected, image))
+
+
+# --- crop -------------------------------------------------------------------------------------
+
+HOLES = {
+    "one": [(120, 130, 160, 150)],
+    "far apart": [(20, 20, 40, 50), (360, 260, 380, 290)],
+    "neighbours": [(120, 120, 140, 140), (150, 150, 170, 170)],
+    "at the border": [(0, 0, 9, 9), (391, 274, 400, 304)],
+    "one within the box of another": [(40, 40, 45, 280), (45, 40, 350, 45), (300, 240, 310, 250)],
+    "many": [(y, x, y + 4, x + 6) for y in range(5, 390, 40) for x in range(7, 290, 47)],
+}
+
+
+@pytest.mark.parametrize("holes", HOLES.values(), ids=HOLES)
+def test_a_generator_that_sees_only_near_does_not_mind_being_cut(local, holes):
+    """The oracle: whole and crop must agree where the context holds all that is seen."""
+    torch.manual_seed(0)
+    image, mask = torch.rand(2, 3, 400, 304), mask_of((400, 304), *holes)
+    whole = lama_ref.Inpainter(local)(image, mask)
+    crop = Crop(context=0.5, least=64, budget=10**6, feather=0)
+    result = lama_ref.Inpainter(local, strategy=crop)(image, mask)
+    torch.testing.assert_close(result, whole)
+    known = (mask == 0).expand_as(image)
+    assert torch.equal(result[known], image[known])
+
+
+def test_only_the_surroundings_of_holes_are_computed(local):
+    image = torch.rand(1, 3, 400, 300)
+    inpaint = lama_ref.Inpainter(local, strategy=Crop(context=1, least=64))
+    for name, sizes in {
+        "one": [(120, 104)],  # 40 + 2 * 40 rows, 20 + 2 * 40 columns, rounded up to 8
+        "far apart": [(80, 96), (80, 96)],
+        "neighbours": [(64, 64), (64, 64)],  # together: 150 x 150
+    }.items():
+        inpaint(image, mask_of((400, 300), *HOLES[name]))
+        assert local.sizes == sizes
+        local.sizes.clear()
+    inpaint(image, torch.zeros(400, 300))
+    assert local.sizes == []
+
+
+def test_cuts_stay_in_the_picture():
+    cuts = Crop(context=1, least=64).cuts(mask_of((400, 304), *HOLES["at the border"])[0, 0])
+    assert [box for box, _ in cuts] == [(0, 0, 64, 64), (331, 214, 400, 304)]
+    own = cuts[0][1]
+    assert own.shape == (64, 64) and own[:9, :9].all() and own.sum() == 81
+    ((box, own),) = Crop().cuts(torch.ones(30, 20))
+    assert box == (0, 0, 30, 20) and own.all()
+
+
+def test_holes_are_joined_where_that_costs_less():
+    crop = Crop(context=1, least=1, budget=4096)
+    near, far = (
+        [(100, 100, 110, 110), (112, 100, 122, 110)],
+        [(100, 100, 110, 110), (140, 100, 150, 110)],
+    )
+    assert len(crop.cuts(mask_of((300, 300), *near)[0, 0])) == 2  # joined 66x54 > 2 * 30x30
+    flat = Crop(context=1, least=60, budget=4096)
+    assert len(flat.cuts(mask_of((300, 300), *near)[0, 0])) == 1  # 66x60 < 2 * 60x60
+    assert len(flat.cuts(mask_of((300, 300), *far)[0, 0])) == 2  # 150x110
+    large = [(0, 0, 100, 100), (90, 102, 100, 112)]  # joined it would be shrunk further
+    assert len(Crop(context=0, least=1, budget=4096).cuts(mask_of((300, 300), *large)[0, 0])) == 2
+
+
+def test_beyond_the_budget_the_network_sees_a_smaller_picture(local):
+    image, mask = torch.rand(1, 3, 900, 600), mask_of((900, 600), (100, 100, 700, 500))
+    result = lama_ref.Inpainter(local, strategy=Crop(budget=10_000))(image, mask)
+    ((height, width),) = local.sizes
+    assert 0.9 * 10_000 < height * width < 1.2 * 10_000  # rounded up to multiples of 8
+    assert height / width == pytest.approx(1.5, abs=0.1)
+    known = (mask == 0).expand_as(image)
+    assert torch.equal(result[known], image[known])
+
+
+@pytest.mark.parametrize("budget", [4096, 10**6])
+def test_nothing_of_the_hole_is_seen(budget):
+    """A grey picture is filled with grey, whatever hides in the hole, shrunk or not."""
+    image, mask = torch.full((1, 3, 300, 500), 0.5), mask_of((300, 500), (93, 101, 100, 333))
+    image[..., mask[0, 0] > 0] = torch.nan
+    crop = Crop(context=0.2, least=16, budget=budget)
+    result = lama_ref.Inpainter(Local(8), strategy=crop)(image, mask)
+    torch.testing.assert_close(result, torch.full_like(image, 0.5), atol=1e-3, rtol=0)
+
+
+def test_formats_go_through_every_strategy():
+    array = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    hole = np.zeros((90, 120), bool)
+    hole[30:50, 40:90] = True
+    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1)
+    for strategy in ("whole", "crop", "refine", Auto(say=lambda line: None)):
+        inpaint = lama_ref.Inpainter(generator, strategy=strategy)
+        for given in (array, Image.fromarray(array), array / np.float32(255)):
+            result = inpaint(given, hole)
+            assert type(result) is type(given)
+            before, after = np.array(given), np.array(result)
+            np.testing.assert_array_equal(after[~hole], before[~hole])
+            assert (after[hole] != before[hole]).any() and after.dtype == before.dtype
+
+
+# --- blending ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("radius", [0, 1, 8, 30])
+def test_an_error_of_colour_fades_in_from_the_border(radius):
+    """Closed form: a tint e is taken off by the factor 1 - d / (radius + 1) at the distance d."""
+    torch.manual_seed(0)
+    image, hole = 0.4 + 0.3 * torch.rand(1, 3, 60, 80), mask_of((60, 80), (0, 30, 60, 80))
+    tint = torch.tensor([0.1, -0.05, 0.2])[:, None, None]
+    result = blend(image + tint, image, hole, radius)
+    assert torch.equal(result[..., :30], image[..., :30])
+    depth = torch.arange(1, 51)
+    left = 1 - (1 - depth / (radius + 1)).clamp(min=0)
+    torch.testing.assert_close(
+        result[..., 30:] - image[..., 30:], (tint * left).expand(1, 3, 60, 50)
+    )
+
+
+def test_blending_leaves_a_fill_alone_that_fits():
+    image, hole = torch.rand(1, 3, 40, 40), mask_of((40, 40), (10, 10, 30, 25))
+    torch.testing.assert_close(blend(image, image, hole, 6), image)
+    everything = torch.ones(1, 1, 40, 40)
+    torch.testing.assert_close(blend(image, torch.zeros_like(image), everything, 6), image)
+
+
+def test_crop_takes_a_tint_off():
+    image, mask = torch.full((1, 3, 400, 400), 0.5), mask_of((400, 400), (150, 150, 250, 250))
+    errors = {}
+    for radius in (0, 16):
+        inpaint = lama_ref.Inpainter(Tinted(), strategy=Crop(feather=radius))
+        errors[radius] = (inpaint(image, mask) - 0.5).abs()
+    assert errors[0][..., 150, 200].max() == pytest.approx(0.1, abs=1e-6)
+    assert errors[16][..., 150, 200].max() == pytest.approx(0.1 / 17, abs=1e-4)
+    assert errors[16][..., 200, 200].max() == pytest.approx(0.1, abs=1e-6)  # far inside: its own
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def test_peak_counts_tensors_that_live_at_once():
+    given = torch.zeros(1000)
+
+    def function():
+        a = given + 1  # 4000 bytes
+        view = a.view(10, 100).mT  # none
+        b = view * given.view(10, 100).mT  # 8000
+        del a, view  # 4000
+        c = b.sum()  # 4004
+        return c
+
+    assert memory.peak_of(function) == 8000
+    assert memory.peak_of(lambda: given.view(10, 100)) == 0
+    leaf = torch.zeros(1000, requires_grad=True)
+
+    def kept_for_backward():
+        y = leaf.exp().sin()  # the result of exp is kept: 8000
+        del y
+
+    assert memory.peak_of(kept_for_backward) == 8000
+
+
+def test_memory_is_proportional_to_pixels():
+    inpaint = lama_ref.Inpainter(lama_ref.build_generator("mini-fourier", width=8, blocks=2))
+    for strategy in (Whole(), strategies.Refine(steps=2, min_side=64, progress=False)):
+        small, large = (bytes_per_pixel(inpaint, strategy, side) for side in (128, 256))
+        if isinstance(strategy, Whole):
+            assert small == pytest.approx(large, rel=0.05)
+        else:
+            assert small > 2 * bytes_per_pixel(inpaint, Whole(), 128)
+    # at least the two widest maps: before and after BatchNorm
+    assert bytes_per_pixel(inpaint, Whole()) > 2 * 8 * 4
+
+
+def test_a_container_may_leave_less(tmp_path):
+    for name, text in (("max", "1000"), ("current", "700"), ("stat", "anon 5\ninactive_file 50")):
+        (tmp_path / f"memory.{name}").write_text(text + "\n")
+    assert memory._container_room(str(tmp_path)) == 350
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container_room(str(tmp_path)) is None
+    assert memory._container_room(str(tmp_path / "absent")) is None
+    room = memory.available(torch.device("cpu"))
+    assert room is None or 2**20 < room < 2**50
+
+
+class Greedy(torch.nn.Module):
+    def forward(self, x):
+        return torch.empty(2**55, dtype=torch.uint8)
+
+
+class Broken(torch.nn.Module):
+    def forward(self, x):
+        raise RuntimeError("something else")
+
+
+def test_running_out_of_memory_is_said_in_one_line():
+    image, mask = torch.rand(3, 32, 48), mask_of((32, 48), (8, 8, 16, 16))
+    with pytest.raises(MemoryError, match=r"48x32 px with Whole\(\) on cpu; use strategy='crop'"):
+        lama_ref.Inpainter(Greedy())(image, mask)
+    with pytest.raises(RuntimeError, match="something else"):
+        lama_ref.Inpainter(Broken())(image, mask)
+
+
+# --- auto -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def auto(local, monkeypatch):
+    """Runs "auto" with so much memory, in units of one 400x600 picture; returns what it said."""
+    each = bytes_per_pixel(lama_ref.Inpainter(local), Whole())
+    image, mask = torch.rand(3, 3, 400, 600), mask_of((400, 600), (100, 100, 300, 400))
+
+    def run(pictures, n=1):
+        room = None if pictures is None else int(pictures * 400 * 600 * each / Auto().share) + 1
+        monkeypatch.setattr(memory, "available", lambda device: room)
+        said = []
+        inpaint = lama_ref.Inpainter(local, strategy=Auto(say=said.append))
+        local.sizes.clear(), local.batches.clear()
+        inpaint(image[:n], mask)
+        assert (128, 128) == local.sizes[0]  # the measurement
+        del local.sizes[0], local.batches[0]
+        return said
+
+    return run
+
+
+def test_auto_takes_the_whole_picture_where_it_fits(auto, local):
+    (line,) = auto(1)
+    assert line.startswith("strategy whole: 600x400 px take about") and "GiB free on cpu" in line
+    assert local.sizes == [(400, 600)]
+    auto(2, n=3)
+    assert local.batches == [2, 1]  # as many as fit at once
+    (line,) = auto(None)
+    assert "unknown amount, taken to be 4 GiB" in line and local.sizes == [(400, 600)]
+
+
+def test_auto_takes_crops_where_it_does_not(auto, local):
+    (line,) = auto(0.5)
+    assert line.startswith("strategy crop, at most 0.12 million pixels: 600x400")
+    ((height, width),) = local.sizes
+    assert 0.8 * 120_000 < height * width <= 1.05 * 120_000
+    with pytest.raises(MemoryError, match="even crops do not fit"):
+        auto(0.01)
+
+
+def test_auto_prints_what_it_chose(capsys):
+    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1)
+    lama_ref.Inpainter(generator, strategy="auto")(torch.rand(3, 40, 40), torch.eye(40))
+    assert capsys.readouterr().out.startswith("strategy whole: 40x40 px take about")
+
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def test_names_and_settings():
+    assert named("crop", context=0.5) == Crop(context=0.5)
+    own = lambda inpainter, image, mask: torch.zeros_like(image)  # noqa: E731
+    assert named(own) is own
+    result = lama_ref.Inpainter(Local(), strategy=own)(torch.ones(3, 16, 16), torch.eye(16))
+    assert torch.equal(result[0], 1 - torch.eye(16))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "message"),
+    [
+        ("tiles", {}, ValueError, "no strategy 'tiles': choose from whole, crop, refine, auto"),
+        ("whole", {"context": 1}, ValueError, "'whole' has no setting 'context': it has none"),
+        ("crop", {"steps": 1}, ValueError, "no setting 'steps': it has context, least"),
+        ("crop", {"context": -1}, ValueError, "context must be at least 0, not -1"),
+        ("crop", {"context": float("nan")}, ValueError, "context must be at least 0, not nan"),
+        ("crop", {"budget": 10}, ValueError, "budget must be at least 4096, not 10"),
+        (Crop, {}, TypeError, "a strategy is one of"),
+        (3, {}, TypeError, "not 3"),
+    ],
+)
+def test_bad_names_and_settings_are_named(name, settings, error, message):
+    with pytest.raises(error, match=message):
+        named(name, **settings)
+    if not settings:
+        with pytest.raises(error, match=message):
+            lama_ref.Inpainter(Local(), strategy=name)
+
+
+# --- command line -----------------------------------------------------------------------------
+
+
+def test_command_line(tmp_path, capsys):
+    array = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    hole = np.zeros((90, 120), np.uint8)
+    hole[30:50, 40:60] = 255
+    Image.fromarray(array).save(tmp_path / "photo.png")
+    Image.fromarray(hole).save(tmp_path / "hole.png")
+
+    def run(*options):
+        arguments = ["inpaint", "photo.png", "hole.png", "-o", "out.png"]
+        files = [str(tmp_path / a) if a.endswith(".png") else a for a in arguments]
+        with pytest.raises(SystemExit) as exit:
+            cli.main([*files, *options])
+        return exit.value.code, capsys.readouterr()
+
+    results = []
+    for options in (["--strategy", "crop"], ["--strategy", "crop", "--context", "0.2"],
+                    ["--strategy", "refine", "--steps", "2"], ["--strategy", "auto"]):  # fmt: skip
+        code, captured = run(*options)
+        assert code == 0, captured.err
+        assert ("strategy whole: 120x90 px" in captured.out) == ("auto" in options)
+        results.append(np.array(Image.open(tmp_path / "out.png")))
+        np.testing.assert_array_equal(results[-1][hole == 0], array[hole == 0])
+    np.testing.assert_array_equal(results[2], results[3])  # small: refined in a single pass
+    code, captured = run("--strategy", "whole", "--steps", "3")
+    assert code == 1 and "strategy 'whole' has no setting 'steps'" in captured.err
+    assert run("--strategy", "tiles")[0] == 2
+
+
+# --- measured memory --------------------------------------------------------------------------
+
+
+def test_one_case_of_the_memory_table():
+    from lama_ref.evaluation.memory import measure, table
+
+    row = measure("trio-fourier", "refine", 128)
+    assert row["peak_gib"] >= row["before_gib"] > 0.05 and row["estimate_gib"] > 0
+    assert "trio-fourier" in table([row]) and "128x128" in table([row])
+
+
+def test_recorded_memory_bears_out_what_auto_reckons_with():
+    """Crop needs less than whole, and no pass takes more than the estimate over auto's share."""
+    cases = {
+        (row["model"], row["strategy"], row["pixels"]): row
+        for row in json.loads(RESULTS.read_text(encoding="utf-8"))["cases"]
+    }
+    assert len(cases) == 12
+    for (model, strategy, pixels), row in cases.items():
+        rise = row["peak_gib"] - row["before_gib"]
+        if strategy == "whole":
+            assert row["estimate_gib"] < rise < row["estimate_gib"] / Auto().share, row
+            assert cases[model, "crop", pixels]["peak_gib"] < row["peak_gib"]
