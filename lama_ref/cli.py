@@ -55,6 +55,7 @@ def inpaint(
     from tqdm import tqdm
 
     from .data.folders import inpainting_jobs
+    from .data.picture_files import inpaint_file
     from .inference import Inpainter
     from .strategies import named
 
@@ -66,7 +67,7 @@ def inpaint(
     failed = 0
     for source, hole, target in tqdm(jobs, unit="picture", disable=len(jobs) == 1):
         try:
-            _inpaint_file(inpainter, source, hole, target, dilate)
+            inpaint_file(inpainter, source, hole, target, dilate)
         except (OSError, ValueError, TypeError, MemoryError) as error:
             if len(jobs) == 1:
                 raise
@@ -74,28 +75,6 @@ def inpaint(
             tqdm.write(f"lama-ref: {source}: {error}", file=sys.stderr)
     print(f"wrote {len(jobs) - failed} of {len(jobs)} to {output}")
     return 1 if failed else 0
-
-
-def _inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:
-    from PIL import ImageOps
-
-    from .data.picture_files import check_name, opened, save
-    from .inference import read_mask
-    from .regions import dilate as grow
-
-    check_name(target)
-    with opened(source) as picture, opened(mask) as hole:
-        if dilate:
-            hole = ImageOps.exif_transpose(hole)
-            hole = grow(read_mask(hole, (hole.height, hole.width), 1), dilate)
-        result = inpainter(picture, hole)
-    if result.mode[0] in "IF" and target.suffix.lower() not in (".png", ".tif", ".tiff"):
-        raise ValueError(
-            f"{target.suffix} cannot hold a picture of mode {result.mode}: write a .png or .tif"
-        )
-    if target.suffix.lower() in (".jpg", ".jpeg") and result.mode not in ("L", "RGB", "CMYK"):
-        result = result.convert("RGB")
-    save(result, target)
 
 
 def demo(

@@ -156,7 +156,7 @@ class Run:
             raise ValueError(f"{folder} holds a run already: continue it, or take another folder")
         folder.mkdir(parents=True, exist_ok=True)
         #: the terms since the last line of the log, as (sum, steps) by name; seconds in all, ...
-        new = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
+        new: dict[str, Any] = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
         self.progress = _continue(folder, config, self.state) or new
         if rank == 0:
             weight_files.write_json(folder / "config.json", asdict(config))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lama_ref import checks
-from lama_ref.losses import LossWeights
 
 
 # --- right answers ----------------------------------------------------------------------------
@@ -47,7 +46,7 @@ def checkpoint(network, adam, rng, saved=None, *, copied=True, parts="nbar", num
 
 
 def recipe(config, **changes):
-    return replace(config, **({"lr": 5e-3} | changes))
+    return replace(config, **({"lr": 1e-3} | changes))
 
 
 RIGHT = {
@@ -118,6 +117,7 @@ WRONG = [
     ("recipe", changed(recipe, stages=((0.0, 64, 4),)), "stages is the budget"),
     ("recipe", lambda config: {"lr": 0.1}, "return a TrainConfig.*not dict"),
     ("recipe", changed(recipe, lr=0.0), "nothing was learned"),
+    ("recipe", changed(recipe, lr=1e10), "nothing was learned|broke off: .*not a number"),
     ("recipe", changed(recipe, weights=LossWeights(0, 0, 0, 0, 0), lr=1e-9), "nothing was learned"),
 ]
 

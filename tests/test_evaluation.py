@@ -31,6 +31,9 @@ def test_mean_fill_is_the_mean_of_known_pixels():
     image, mask = RNG.random((3, 8, 8), np.float32), RNG.random((8, 8)) < 0.5
     expected = [image[c][~mask].mean() for c in range(3)]
     np.testing.assert_allclose(baselines.mean_fill(image, mask)[:, mask].T[0], expected, rtol=1e-5)
+    everything = np.ones((8, 8), bool)
+    for fill in (baselines.mean_fill, baselines.biharmonic):
+        assert (fill(image, everything) == 0.5).all()
 
 
 def test_biharmonic_continues_a_ramp():

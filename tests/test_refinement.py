@@ -219,6 +219,13 @@ def test_beyond_the_budget_the_fill_is_enlarged_again():
     torch.testing.assert_close(result[..., hole], expected[..., hole])
 
 
+def test_the_largest_size_is_what_the_inpainter_returns():
+    generator, (image, mask) = tiny(), picture()
+    expected = SMALL.scales(generator, image, mask)[-1].result
+    assert not expected.requires_grad
+    assert torch.equal(lama_ref.Inpainter(generator, strategy=SMALL)(image, mask), expected)
+
+
 def test_hidden_pixels_do_not_reach_the_result():
     image, mask = picture()
     generator = tiny()

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,14 @@ def test_big_lama_from_the_published_archive(server, cache, capsys):
     assert run("fetch", "big-lama") == 0 and len(server.requests) == 1, "it is there"
 
 
+def test_two_at_once_fetch_it_once(server, cache):
+    server.pause = 0.05
+    with ThreadPoolExecutor() as pool:
+        paths = list(pool.map(shelf.fetch, ["big-lama", "big-lama"]))
+    assert paths == [cache / "big-lama.ckpt"] * 2 and len(server.requests) == 1
+    assert paths[0].read_bytes() == CKPT
+
+
 def test_a_mirror_may_give_the_archive_or_the_file_in_it(server, cache):
     assert run("fetch", "big-lama", "--url", f"{server.url}/best.ckpt") == 0
     assert (cache / "big-lama.ckpt").read_bytes() == CKPT
@@ -260,6 +269,11 @@ def test_a_torchscript_archive_serves_as_well(cache, tmp_path, monkeypatch, plac
     with zipfile.ZipFile(path) as archive:
         code = [name for name in archive.namelist() if "/code/" in name]
     assert code, "without code in it, this shows nothing"
+    entry = registry.ENTRIES["big-lama-torchscript"]
+    monkeypatch.setitem(
+        registry.ENTRIES, "big-lama-torchscript", replace(entry, known=sums(path.read_bytes()))
+    )
+    assert shelf.check(path)[0] is True, "compared with its own checksum, not with the ckpt's"
     monkeypatch.setattr(torch.jit, "load", None)  # nothing may call it
     for model in ("big-lama", "big-lama-torchscript", path):
         np.testing.assert_array_equal(inpainted(model), EXPECTED)
