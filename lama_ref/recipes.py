@@ -138,7 +138,7 @@ class TrainConfig:
 
 _TRIO = TrainConfig(
     stages=((0.0, 64, 8),),
-    steps=1500,
+    steps=3000,
     l1_until=0.85,
     warmup=100,
     discriminator_width=16,
@@ -158,7 +158,7 @@ _PUBLISHED = TrainConfig(
     decay_from=1.0,
     clip=1.0,
     weights=LossWeights(),
-    features="ade20k-encoder",
+    features="ade20k-resnet50-dilated",
     features_batchnorm="train",
     discriminator_width=64,
     double_forward=True,

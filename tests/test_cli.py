@@ -127,10 +127,11 @@ def test_demo_and_module_entry_point(tmp_path):
 
 
 def test_evaluate_writes_what_it_prints(tmp_path, capsys):
-    assert run("evaluate", "--n", "4", "--size", "32", "-o", tmp_path / "r.json") == 0
-    result = json.loads((tmp_path / "r.json").read_text())
-    assert result["n"] == 4 and set(result["hole_l1"]) >= {"mini-fourier", "telea"}
-    assert f"{result['hole_l1']['telea']:.4f}" in capsys.readouterr().out
+    options = ["--n", "4", "--sizes", "32", "--metrics", "hole-l1"]
+    assert run("evaluate", *options, "-o", tmp_path / "r.json") == 0
+    cell = json.loads((tmp_path / "r.json").read_text())["cells"][0]
+    assert cell["n"] == 4 and set(cell["values"]) == {"mini-fourier", "telea", "navier-stokes"}
+    assert f"{cell['values']['telea']['hole-l1'][0]:.4f}" in capsys.readouterr().out
 
 
 def test_train_a_few_steps(tmp_path, capsys):
@@ -258,5 +259,5 @@ def test_bad_training_settings_and_runs_are_named(tmp_path, capsys):
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"PK damaged")
     assert run("train", tmp_path / "run", "--steps", "1", "--stages", "0", "32", "2") == 1
     assert "cannot continue: " in capsys.readouterr().err
-    assert run("evaluate", "--n", "0") == 1
+    assert run("evaluate", "--n", "0") == 2
     assert "n >= 2" in capsys.readouterr().err

@@ -72,12 +72,13 @@ def training_curves(run: str | Path | list[dict], *, smooth: int = 5):
             axis.plot(steps, values, dashes, marker=marker, label=label, color=COLOURS[i])
 
     draw(hole, "hole_l1", "hole L1", 0)
+    high = 0.98  # labels of lines that are close to each other stand at different heights
     for before, after in zip(lines, lines[1:]):
         if before.get("crop") != after.get("crop"):
             hole.axvline(before["step"], color="0.7", lw=0.8)
-            at = (before["step"], 0.97)
-            look = dict(xycoords=("data", "axes fraction"), va="top", color="0.4", size=8)
-            hole.annotate(f" {after['crop']} px", at, **look)
+            look = dict(xycoords=("data", "axes fraction"), va="top", color="0.4", size=7)
+            hole.annotate(f" {after['crop']} px", (before["step"], high), **look)
+            high = high - 0.07 if high > 0.75 else 0.98
     for i, (name, label) in enumerate(PARTS.items()):
         draw(parts, name, label, i)
     draw(critic, "d", "real + fake", 0)

@@ -121,6 +121,7 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
         "parameters": sum(p.numel() for p in network.parameters()),
         "training": asdict(config),
         "data": "procedural scenes of lama_ref.scenes, endless; no pictures of others",
+        "licence": "Apache-2.0",
         "seconds": round(time.time() - start),
         "torch": torch.__version__,
         "log": lines,

@@ -124,6 +124,8 @@ def write_card(path: Path, parameters: int, config: dict, data: str, seconds: fl
         "seconds": round(seconds),
         "device": f"{device}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
+        "licence": "that of lama_ref, Apache-2.0, as far as it can grant it: training pictures "
+        "have terms of their own",
         "sha256": checksum(path),
     }
     write_json(path.with_suffix(".json"), card)
