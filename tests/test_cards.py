@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lama_ref import cli
 from lama_ref.data import weights
-from lama_ref.evaluation import baselines, cards, compare, measure, metrics, report
+from lama_ref.evaluation import baselines, cards, compare, measure, metrics, report, sheets
 from lama_ref.evaluation.cards import CardConfig, evaluate
 from lama_ref.evaluation.texture import TexturePatches, sliced_wasserstein
 from lama_ref.generator import build_generator
@@ -84,6 +85,24 @@ def test_frechet_of_our_own_network():
     assert (
         "neither FID" in variant and weights.card("segmentation-dilated")["sha256"][:12] in variant
     )
+
+
+def test_panels_show_holes_results_and_originals(tmp_path):
+    card_of(tmp_path, panels=2, sizes="64", metrics="hole-l1", rivals="mean", data="samples")
+    (path,) = tmp_path.glob("*.jpg")
+    page = np.asarray(Image.open(path), np.float64) / 255
+    assert path.name == "card_wide_64.jpg" and page.shape == (4 * 160, 90 + 2 * 160, 3)
+    images, masks = compare.pictures("samples", 64, 2, 5), compare.holes("wide", 64, 3, 5)[:2]
+    fills = np.stack([baselines.mean_fill(i, m) for i, m in zip(images, masks)])
+    network = Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks)
+    shown = [np.where(masks[:, None], sheets.RED, images), np.moveaxis(network, -1, 1), fills]
+    for row, expected in enumerate([*shown, images]):
+        for i in range(2):
+            tile = page[row * 160 : row * 160 + 160, 90 + i * 160 : 250 + i * 160]
+            error = abs(tile.mean((0, 1)) - expected[i].mean((1, 2)))  # resized, and JPEG
+            assert error.max() < 0.02, (row, i)
+    with pytest.raises(ValueError, match="panels need an output"):
+        card_of(panels=2)
 
 
 def test_a_rerun_does_only_what_is_missing(tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def training_curves(run: str | Path | list[dict], *, smooth: int = 5):
     style()
     lines = run if isinstance(run, list) else read_log(run)
     lines = [x | {"d": x["d_real"] + x["d_fake"]} if "d_real" in x else x for x in lines]
-    figure, (hole, parts, critic) = plt.subplots(1, 3, figsize=(10, 2.9))
+    figure, (hole, parts, critic) = plt.subplots(1, 3, figsize=(9, 2.5))
 
     def draw(axis, name, label, i):
         points = [(x["step"], x[name]) for x in lines if name in x]

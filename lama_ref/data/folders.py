@@ -180,18 +180,19 @@ def sample_photos() -> dict[str, Pixels]:
     astronaut, chelsea, coffee, motorcycle and rocket come with scikit-image, grace_hopper with
     matplotlib; ModuleNotFoundError if neither is installed. Nothing is downloaded.
     """
-    return {name: read_image(path) for name, path in sorted(_sample_paths().items())}
+    return {name: read_image(path) for name, path in sorted(sample_paths().items())}
 
 
 def sample_photo(name: str) -> Pixels:
     """One of `sample_photos`, (H, W, 3) uint8; ValueError for an unknown name."""
-    paths = _sample_paths()
+    paths = sample_paths()
     if name not in paths:
         raise ValueError(f"no sample photograph {name!r}; expected one of {', '.join(paths)}")
     return read_image(paths[name])
 
 
-def _sample_paths() -> dict[str, Path]:
+def sample_paths() -> dict[str, Path]:
+    """Files of `sample_photos`, by name; ModuleNotFoundError if there are none."""
     paths = {}
     for file in _SAMPLES:
         package, _, rest = file.partition("/")

@@ -22,7 +22,7 @@ from .. import __version__, runtime
 from ..data import registry, weights
 from ..inference import Inpainter
 from ..masks import PRESETS
-from . import baselines, report
+from . import baselines, report, sheets
 from .compare import SHARE, Pictures, holes, masks_sha256
 from .measure import METRICS, Cell, Judges, choose
 
@@ -34,7 +34,8 @@ class CardConfig:
     Attributes:
         weights: models: shipped or fetched weights, files of weights, folders of runs, classical
             methods (telea, navier-stokes, biharmonic, mean); NAME=FILE gives one a name.
-        data: "scenes", or a folder of photographs, whose centres are used.
+        data: "scenes", "samples" (the photographs that come with scikit-image and matplotlib), or
+            a folder of photographs. Of photographs the centres are used.
         masks: mask presets; masks that hide 10 to 50 % are used.
         sizes: sides of the pictures in pixels.
         n: number of pictures, at most.
@@ -44,6 +45,8 @@ class CardConfig:
         networks: folder with the networks of LPIPS and FID; the cache folder if not given.
         device: auto, cpu, cuda or mps.
         batch: pictures in memory at once; by default fewer, the larger they are.
+        panels: the first so many pictures are shown, with what every model made of them, in a
+            JPEG file beside the card for each size and preset.
 
     Raises:
         ValueError: a number out of range, or no such mask preset.
@@ -60,6 +63,7 @@ class CardConfig:
     networks: Path | None = None
     device: str = "auto"
     batch: int | None = None
+    panels: int = 0
 
     def __post_init__(self) -> None:
         if self.n < 2 or self.batch == 0:
@@ -127,7 +131,7 @@ def evaluate(
     for m in map(Model.find, _split(config.weights)):
         if models[m.label] != m:
             raise ValueError(f"two models are called {m.label!r}: tell them apart as NAME=FILE")
-    photos = None if config.data == "scenes" else Path(config.data)
+    photos = None if config.data == "scenes" else config.data
     n = Pictures(photos, 16, config.n, config.seed).n  # a folder may hold fewer
     metrics = choose(_split(config.metrics), n)
     judges = Judges(metrics, config.networks, runtime.device(config.device))
@@ -135,6 +139,8 @@ def evaluate(
     if stem:
         stem = stem.with_suffix("") if stem.suffix == ".json" else stem / "card"
         stem.with_suffix(".cells").mkdir(parents=True, exist_ok=True)
+    elif config.panels:
+        raise ValueError("panels need an output: give -o FOLDER")
 
     cells = []
     steps = list(itertools.product(map(int, _split(config.sizes)), _split(config.masks)))
@@ -161,11 +167,21 @@ def evaluate(
                 results[label] = cell.measure(m.load(config.device, batch), bar.update)
                 if path:
                     weights.write_json(path, {"settings": key} | results[label])
+            if config.panels and stem:
+                _show(
+                    config,
+                    models,
+                    pictures,
+                    masks,
+                    stem.parent / f"{stem.name}_{preset}_{size}.jpg",
+                )
             about = {name: METRICS[name] for name in metrics}
             cells.append(setting | report.summary(results, about, [m.label for m in rivals]))
     card = {
         "lama_ref": __version__,
-        "pictures": "procedural scenes" if photos is None else f"photographs of {photos.name}",
+        "pictures": "procedural scenes"
+        if photos is None
+        else f"photographs of {Path(photos).name}",
         "seed": config.seed,
         "results": "composites: known pixels copied, not rounded",
         "hole_share": list(SHARE),
@@ -180,6 +196,20 @@ def evaluate(
         with weights.atomic(stem.with_suffix(".md")) as temporary:
             temporary.write_text(report.table(card) + "\n", encoding="utf-8")
     return card
+
+
+def _show(
+    config: CardConfig, models: dict[str, Model], pictures: Pictures, masks: NDArray, path: Path
+) -> None:
+    """Write a sheet of the first pictures."""
+    images = np.concatenate(list(itertools.islice(pictures.chunks(1), config.panels)))
+    masks = masks[: len(images)]
+    rows = {"holes": sheets.hidden(images, masks)}
+    for label, m in models.items():
+        fill = m.load(config.device, 1)(images, masks)
+        rows[label] = np.where(masks[:, None], fill, images)
+    with weights.atomic(path, suffix=path.suffix) as temporary:
+        sheets.sheet(rows | {"original": images}).save(temporary, quality=88)
 
 
 def _stored(path: Path | None, key: dict) -> dict:

@@ -22,7 +22,8 @@ class Pictures:
     Of a photograph the largest centred square is taken and resized to ``size``, bicubic.
 
     Args:
-        photos: folder, of which the first n photographs are taken; None for scenes.
+        photos: folder, of which the first n photographs are taken, or "samples", those of
+            :func:`lama_ref.data.folders.sample_photos`; None for scenes.
         seed: of the scenes; training uses none from a million on.
 
     Raises:
@@ -34,7 +35,8 @@ class Pictures:
         if photos is not None:
             from ..data import folders
 
-            self.paths = folders.list_images(photos)[:n]
+            samples = sorted(folders.sample_paths().values())
+            self.paths = (samples if photos == "samples" else folders.list_images(photos))[:n]
         self.n = n if self.paths is None else len(self.paths)
         self._kept: NDArray[np.float32] | None = None
 
