@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -96,17 +97,16 @@ def demo(
     check_name(output)
     picture, lines = demo_picture(Inpainter(weights), size)
     save(picture, output)
-    print("\n".join(lines))
-    print(f"wrote {output}: the photograph with its holes, the result, the original")
+    print(*lines, f"wrote {output}: with its holes, the result, the original", sep="\n")
     return 0
 
 
-def _train_command(preset: str):
-    """The command ``train`` with the settings of a preset as its defaults."""
+def _train_command(preset: str, defaults: TrainConfig):
+    """The command ``train`` with the settings of a preset, or of a run, as its defaults."""
 
     def train(
         folder: Positional[Path],
-        config: tyro.conf.OmitArgPrefixes[TrainConfig] = PRESETS[preset],
+        config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
         preset: Literal[tuple(PRESETS)] = preset,  # type: ignore
         resume: Literal["auto", "never"] = "auto",
     ) -> int:
@@ -115,30 +115,39 @@ def _train_command(preset: str):
         Several processes: torchrun --nproc_per_node 2 -m lama_ref train FOLDER.
 
         Args:
-            folder: Where all of the run goes. Given alone, the run that is there continues.
-            config: What to train, on what, and for how long; the preset's values by default.
+            folder: Where all of the run goes. The run that is there continues.
+            config: What to train, on what, and for how long. By default as the run in the folder,
+                or as the preset says.
             preset: Settings to begin with; all others can be given beside it.
             resume: "auto" continues a run that is there, "never" refuses to.
         """
-        from .recipes import from_dict
         from .runs import train as run
 
-        if config == TrainConfig() and (folder / "config.json").exists():  # "go on with that"
-            config = from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        print(f"wrote {run(config, folder, resume=resume)}")
+        path = run(config, folder, resume=resume)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"wrote {path}")
         return 0
 
     return train
 
 
-def _given(arguments: list[str]) -> tuple[list[str], str]:
-    """Arguments with all --data together, as tyro wants them, and the preset that they name."""
+def _given(arguments: list[str]) -> tuple[list[str], dict]:
+    """Arguments of ``train`` as tyro wants them (all --data together), and ``_train_command``'s."""
+    from .data.run_files import read_config
+
     parser = argparse.ArgumentParser(prog="lama-ref train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", default="mini")
+    parser.add_argument("--preset")
     parser.add_argument("--data", action="extend", nargs="+", default=[])
     known, rest = parser.parse_known_args(arguments)
     data = ["--data", *known.data] if known.data else []
-    return [*rest, "--preset", known.preset, *data], known.preset
+    preset = known.preset or "mini"
+    pairs = zip(rest, rest[1:])  # the folder is what is no option, and no option's value
+    places = [Path(b) for a, b in pairs if not a.startswith("--") and not b.startswith("-")]
+    defaults = PRESETS.get(preset, TrainConfig())
+    if known.preset is None and places and (places[0] / "config.json").is_file():
+        defaults = read_config(places[0])
+    chosen = {"preset": preset if preset in PRESETS else "mini", "defaults": defaults}
+    return [*rest, "--preset", preset, *data], chosen
 
 
 def pretext(
@@ -256,12 +265,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     commands: dict = {command.__name__: command for command in _COMMANDS}
-    preset = "mini"
-    if arguments[:1] == ["train"]:
-        arguments, preset = _given(arguments)
-    commands["train"] = _train_command(preset if preset in PRESETS else "mini")
+    chosen: dict = {"preset": "mini", "defaults": PRESETS["mini"]}
     warnings.showwarning = _show_warning
     try:
+        if arguments[:1] == ["train"]:
+            arguments, chosen = _given(arguments)
+        commands["train"] = _train_command(**chosen)
         code = tyro.extras.subcommand_cli_from_dict(
             commands, prog="lama-ref", description=__doc__, args=arguments
         )

@@ -8,7 +8,7 @@ Source: the published training configurations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from .data.augment import AUGMENTATIONS
@@ -109,6 +109,13 @@ class TrainConfig:
                     f"stage ({size} px, batches of {n}): crops must be multiples of {multiple} px "
                     f"for {self.generator}, batches at least 1"
                 )
+        shares = [share for share, _, _ in self.stages]
+        if shares != sorted(set(shares)) or shares[-1] >= 1:
+            raise ValueError(f"stages must begin at growing shares below 1, not at {shares}")
+        if not self.clip > 0 or min(asdict(self.weights).values()) < 0:
+            raise ValueError(
+                f"clip must be above 0 and weights not below, not {self.clip}, {self.weights}"
+            )
         for name in ("l1_until", "decay_from", "average"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -18,6 +18,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -25,86 +26,39 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import runtime
 from .data import panels, run_files
 from .data import weights as weight_files
 from .data.batches import Batches
-from .discriminator import build_discriminator
-from .generator import Generator, build_generator
+from .generator import Generator
 from .losses import LaMaLoss, LossWeights, chance_level, patch_labels
-from .perceptual import PerceptualLoss
-from .training import TrainConfig, TrainState, settle_batchnorm, training_step, unwrap
+from .training import (
+    TrainConfig,
+    build_loss,
+    build_state,
+    settle_batchnorm,
+    training_step,
+    unwrap,
+    without_sync,
+)
 
 FREE = ("save_every", "panel_every", "panels", "workers", "device")
 """Settings that may differ when a run is continued: they do not touch what is learned."""
 
 
-# --------------------------------------------------------------------------- networks of a run
-def build_state(config: TrainConfig, device: torch.device, world: int = 1) -> TrainState:
-    """Networks, optimisers and moving average of a run before its first step.
-
-    With several processes the networks are wrapped so that they average their gradients.
-    """
-    torch.manual_seed(config.seed)
-    d = build_discriminator(config.discriminator_width) if config.adversarial else None
-    if config.start is None:
-        g = build_generator(config.generator)
-    else:
-        g, started = weight_files.load_training(config.start)
-        d = d and (started or d)
-    average = None if config.average is None else copy.deepcopy(g).eval().requires_grad_(False)
-    for network in filter(None, (g, d, average)):
-        network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore
-    for network in filter(None, (g, d)):
-        network.train()
-        for module in network.modules():
-            if config.freeze_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-    adam = torch.optim.Adam(g.parameters(), config.lr)
-    adam_d = d and torch.optim.Adam(d.parameters(), config.lr_discriminator)
-    if world > 1:
-        wrapped = _wrap(g, config, device), d and _wrap(d, config, device)
-        return TrainState(wrapped[0], adam, wrapped[1], adam_d, average)
-    return TrainState(g, adam, d, adam_d, average)
-
-
-def _wrap(network: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
-    gpu = device.type == "cuda"
-    if config.sync_batchnorm and gpu:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    devices = [device] if gpu else None
-    return nn.parallel.DistributedDataParallel(network, devices, broadcast_buffers=False)
-
-
-def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> LaMaLoss:
-    """The loss of the run's main part."""
-    perceptual = None
-    if config.features and config.weights.perceptual:
-        features = weight_files.load_encoder(config.features).to(device)
-        perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
-    return LaMaLoss(state.discriminator, perceptual, config.weights)
-
-
-def _continue(folder: Path, config: TrainConfig, state: TrainState) -> dict | None:
-    """Load the run's checkpoint into ``state``; what was logged so far, or None for a new run."""
-    for leftover in folder.glob(".*.pt.*"):  # of a process that was killed while writing
-        leftover.unlink(missing_ok=True)
-    saved = run_files.load_checkpoint(folder)
-    if saved is None:
-        return None
+def _check_same(folder: Path, config: TrainConfig, data: str, saved: dict) -> None:
+    """ValueError if a run is to be continued with settings that change what is learned."""
     now, then = json.loads(json.dumps(asdict(config))), json.loads(saved["config"])
-    changed = [k for k in now if k not in FREE and now[k] != then.get(k)]
+    moved = ("data",) if saved.get("data") == data else ()  # the same files in another place
+    changed = [k for k in now if k not in (*FREE, *moved) and now[k] != then.get(k)]
     if changed:
         was = ", ".join(f"{k}={then.get(k)!r} (now {now[k]!r})" for k in changed)
         raise ValueError(
             f"{folder} holds a run with {was}: to carry on with other settings, take a new "
             f"folder and --start {folder}"
         )
-    state.load_state_dict(saved)
-    run_files.set_random_states(saved["random"])
-    return saved["progress"]
 
 
 # --------------------------------------------------------------------------- the loop
@@ -128,14 +82,18 @@ def train(
     Raises:
         FileNotFoundError, ValueError: data, start or settings that do not fit.
         FloatingPointError: the loss is not a number any more; the last checkpoint is kept.
-        OSError: a file cannot be written; the last checkpoint is kept.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step was finished and saved.
+        OSError: a file cannot be written (the last checkpoint is kept), or another process is
+            training in this folder.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step was finished and saved (of several
+            processes: since the last checkpoint all is lost).
     """
     if resume not in ("auto", "never"):
         raise ValueError(f"resume must be 'auto' or 'never', not {resume!r}")
-    with runtime.processes() as (rank, world, local):
-        run = Run(config, Path(folder), resume, rank, world, local)
-        return run.go(progress and rank == 0, on_log if rank == 0 else None)
+    folder = Path(folder)
+    with runtime.processes(config.device) as (rank, world, local):
+        with run_files.locked(folder) if rank == 0 else nullcontext():
+            run = Run(config, folder, resume, rank, world, local)
+            return run.go(progress and rank == 0, on_log if rank == 0 else None)
 
 
 class Run:
@@ -149,16 +107,25 @@ class Run:
         self.device = runtime.device(config.device)
         if self.device.type == "cuda" and world > 1:
             self.device = torch.device("cuda", local)
-        self.data = Batches(config, rank, world)  # data, start and features complain here,
-        self.state = build_state(config, self.device, world)  # before anything is written
-        self.loss = build_loss(config, self.state, self.device)
-        if resume == "never" and any((folder / name).exists() for name in run_files.CHECKPOINTS):
+        saved = run_files.load_checkpoint(folder)
+        if saved is not None and resume == "never":
             raise ValueError(f"{folder} holds a run already: continue it, or take another folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        self.data = Batches(config, rank, world)  # data, panels, start and features complain
+        if rank == 0:  # here, before anything is written
+            panels.pictures(config.panels, 64)
+        if saved is not None:
+            _check_same(folder, config, self.data.mixture.digest(), saved)
+        networks = run_files.networks(saved) if saved else None
+        self.state = build_state(config, self.device, world, networks)
+        self.loss = build_loss(config, self.state, self.device)
         #: the terms since the last line of the log, as (sum, steps) by name; seconds in all, ...
-        new: dict[str, Any] = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
-        self.progress = _continue(folder, config, self.state) or new
+        self.progress: dict[str, Any] = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
+        if saved is not None:
+            self.state.load_state_dict(saved)
+            run_files.set_random_states(saved["random"])
+            self.progress = saved["progress"]
         if rank == 0:
+            run_files.tidy(folder)
             weight_files.write_json(folder / "config.json", asdict(config))
             self.tensorboard = run_files.tensorboard(folder, self.state.step)
             run_files.cut_log(folder / "log.jsonl", self.state.step)
@@ -169,7 +136,8 @@ class Run:
 
         config, state, progress = self.config, self.state, self.progress
         w = config.weights
-        l1_alone = LaMaLoss(None, weights=LossWeights(w.l1_known, l1_hole=w.l1_known))
+        everywhere = max(w.l1_known, w.l1_hole)
+        l1_alone = LaMaLoss(None, weights=LossWeights(everywhere, everywhere))
         workers = config.workers
         if workers is None:
             workers = 0 if self.device.type == "cpu" else min(12, (os.cpu_count() or 2) - 1)
@@ -192,11 +160,11 @@ class Run:
                     shown.set_postfix(hole_l1=f"{line['hole_l1']:.3f}")
                     if on_log is not None:
                         on_log(line)
-                if state.step % config.panel_every == 0 and self.rank == 0:
-                    self._panel()
                 last = stopped.is_set() or state.step == config.steps
                 if state.step % config.save_every == 0 or last:
                     self._save()
+                if state.step % config.panel_every == 0 and self.rank == 0:
+                    self._panel()
                 if stopped.is_set() and state.step < config.steps:
                     raise KeyboardInterrupt(
                         f"stopped at step {state.step}; the same command continues"
@@ -233,9 +201,9 @@ class Run:
         broken = [name for name, value in values.items() if not np.isfinite(value)]
         if broken:
             raise FloatingPointError(
-                f"{', '.join(broken)} not a number at step {self.state.step}: lower lr "
-                f"({self.config.lr}) or use precision float32; the last good state, if any, is in "
-                f"{self.folder / run_files.CHECKPOINTS[0]}"
+                f"{', '.join(broken)} not a number at step {self.state.step}: begin a new run from "
+                f"the last checkpoint, if there is one, with --start {self.folder} and a lower lr "
+                f"(it was {self.config.lr}) or precision float32"
             )
         return values
 
@@ -262,16 +230,19 @@ class Run:
             self._means()  # nothing that is not a number is ever saved
         if self.rank == 0:
             saved = self.state.state_dict() | {"progress": self.progress}
+            networks = unwrap(self.state.generator), unwrap(self.state.discriminator)
             saved |= {
                 "random": run_files.random_states(),
                 "config": json.dumps(asdict(self.config)),
+                "networks": json.dumps(weight_files.layout(*networks)),
+                "data": self.data.mixture.digest(),
             }
             run_files.save_checkpoint(self.folder, saved)
 
     def _settled(self, data: Iterator, batches: int) -> Generator:
         """A copy of what would be saved, its BatchNorm statistics averaged anew."""
         g: Any = self.state.average
-        g = copy.deepcopy(unwrap(self.state.generator) if g is None else g)
+        g = without_sync(copy.deepcopy(unwrap(self.state.generator) if g is None else g))
         g.requires_grad_(False)
         if batches and not self.config.freeze_batchnorm:
             settle_batchnorm(g, data, batches)
@@ -293,7 +264,6 @@ class Run:
             weight_files.save(settled, path)
             networks = (unwrap(self.state.generator), unwrap(self.state.discriminator))
             weight_files.save_training(self.folder / "training.safetensors", *networks)
-            n = sum(p.numel() for p in settled.parameters())
             about = asdict(self.config), str(self.data.mixture), self.progress["seconds"]
-            run_files.write_card(path, n, *about, device=str(self.device))
+            run_files.write_card(path, settled, *about, device=str(self.device))
         return path

@@ -101,17 +101,25 @@ def setup(value: int = 0) -> Runtime:
 
 # --------------------------------------------------------------------------- several processes
 @contextmanager
-def processes() -> Iterator[tuple[int, int, int]]:
-    """(rank, number of processes, rank on this machine), joined as torchrun's environment says."""
+def processes(on: str = "auto") -> Iterator[tuple[int, int, int]]:
+    """(rank, number of processes, rank on this machine), joined as torchrun's environment says.
+
+    Args:
+        on: the device that they are to use.
+    """
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         yield 0, 1, 0
         return
     local = int(os.environ.get("LOCAL_RANK", 0))
-    if torch.cuda.is_available():
+    gpu = device(on).type == "cuda"
+    if gpu and local >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise ValueError(f"process {local + 1} of this machine has no GPU, {found} are here")
+    if gpu:
         torch.cuda.set_device(local)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("nccl" if gpu else "gloo")
     yield dist.get_rank(), world, local
     dist.barrier()  # nobody leaves while another still computes
     dist.destroy_process_group()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,8 @@ class LiveCurves:
     def __init__(self, every: int = 5, run: str | Path | None = None):
         self.every, self.lines, self._new, self._shown = every, [], 0, None
         if run is not None and (Path(run) / "log.jsonl").exists():
-            self.lines = read_log(run)
+            with suppress(ValueError):  # nothing logged so far
+                self.lines = read_log(run)
 
     def __call__(self, line: dict) -> None:
         self.lines = [x for x in self.lines if x["step"] < line["step"]] + [line]

@@ -52,6 +52,7 @@ class Batches(torch.utils.data.Dataset):
                 batch_size=None,
                 sampler=range(first, len(self)),
                 num_workers=workers,
+                generator=torch.Generator(),  # else it draws from the global one, each time anew
                 pin_memory=device.type == "cuda",
                 prefetch_factor=4 if workers else None,
             )

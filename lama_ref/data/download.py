@@ -130,7 +130,7 @@ def locked(path: str | Path) -> Iterator[None]:
         handle = open(path.with_name(f".{path.name}.lock"), "ab")  # closed below
     with handle:
         waiting = False
-        while not _lock(handle.fileno()):
+        while not try_lock(handle.fileno()):
             if not waiting:
                 print(f"{path.name}: another process is at it, waiting", file=sys.stderr)
             waiting = True
@@ -138,7 +138,7 @@ def locked(path: str | Path) -> Iterator[None]:
         yield
 
 
-def _lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -203,6 +203,8 @@ def _open(url: str, headers: dict[str, str], part: Path) -> Any:
         reason = error.reason
         if isinstance(reason, (TimeoutError, ConnectionResetError, ConnectionAbortedError)):
             raise _Broken(f"{host} does not answer ({reason})") from None
+        if url.startswith("file:"):
+            raise DownloadError(f"cannot read {url}: {reason}") from None
         raise DownloadError(
             f"cannot reach {host} ({reason}): check the connection, and the variable HTTPS_PROXY "
             "if there is a proxy"

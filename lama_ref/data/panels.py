@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ def pictures(folder: str | None, size: int) -> NDArray[np.float32]:
     """Four fixed pictures (4, 3, size, size): of a folder, sample photographs, or scenes."""
     try:
         if folder is not None:
-            found = [folders.read_image(path) for path in folders.list_images(folder)[:COUNT]]
+            readable = (_read(path) for path in folders.list_images(folder))
+            found = list(islice((x for x in readable if x is not None), COUNT))
         else:
             found = list(folders.sample_photos().values())[:COUNT]
     except ModuleNotFoundError:
@@ -31,6 +33,13 @@ def pictures(folder: str | None, size: int) -> NDArray[np.float32]:
     cut = [_square(picture, size) for picture in found]
     rest = scenes.batch(COUNT - len(cut), size, np.random.default_rng(0))[0]
     return np.concatenate([np.array(cut, np.float32).reshape(-1, 3, size, size), rest])
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    try:
+        return folders.read_image(path)
+    except (OSError, ValueError):
+        return None
 
 
 def _square(picture: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

@@ -7,14 +7,21 @@ import json
 import os
 import random
 import warnings
-from contextlib import suppress
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .weights import atomic, checksum, write_json
+from ..generator import Generator
+from ..recipes import TrainConfig, from_dict
+from .download import try_lock
+from .weights import atomic, checksum, from_layout, write_json
 
+WRITTEN = (".config.json.", ".log.jsonl.", ".weights.", ".training.", ".checkpoint.")
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
 KEPT = "the last good checkpoint is kept, and the same command continues from it"
 
@@ -72,13 +79,77 @@ def load_checkpoint(folder: Path) -> dict | None:
         path = folder / name
         if path.exists():
             try:
-                return torch.load(path, map_location="cpu", weights_only=True)
+                with zipfile.ZipFile(path) as archive:
+                    if archive.testzip() is not None:  # torch does not compare checksums
+                        raise ValueError
+                saved = torch.load(path, map_location="cpu", weights_only=True)
+                if not {"config", "networks", "random", "progress", "step"} <= set(saved):
+                    raise ValueError
             except Exception:  # whatever damage does
-                problems.append(f"{path} is damaged or cut off")
+                problems.append(f"{path} is damaged, cut off or of another program")
                 warnings.warn(f"{problems[-1]}; trying the one before", stacklevel=3)
+                continue
+            return saved
     if problems:
         raise ValueError(f"cannot continue: {'; '.join(problems)}. Start anew in another folder")
     return None
+
+
+def networks(saved: dict):
+    """(generator, discriminator or None) of a checkpoint."""
+    return from_layout(json.loads(saved["networks"]), saved)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what killed processes left: half-written files, and a damaged newest checkpoint.
+
+    The next one would take the place of the older one, which is the good one then.
+    """
+    newest = folder / CHECKPOINTS[0]
+    if newest.exists():
+        with suppress(Exception), zipfile.ZipFile(newest) as archive:
+            newest = None if archive.testzip() is None else newest
+        if newest is not None:
+            os.replace(newest, newest.with_name("checkpoint.damaged.pt"))
+    for path in (*folder.glob(".*"), *folder.glob("panels/.*")):
+        if path.name.startswith(WRITTEN) or path.parent.name == "panels":
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder, which is made if need be.
+
+    Raises:
+        OSError: another one does already, or the folder cannot be made.
+    """
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with open(path, "ab") as file:
+        if not try_lock(file.fileno()):
+            raise BlockingIOError(f"another process is training in {folder}: wait, or stop it")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows keeps open files
+                path.unlink()
+            if new:
+                with suppress(OSError):  # nothing came of it
+                    folder.rmdir()
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The settings of the run in a folder.
+
+    Raises:
+        ValueError: ``config.json`` is damaged, or of another program.
+    """
+    path = folder / "config.json"
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} holds no settings of a run ({error!r}): repair it") from None
 
 
 def append(path: Path, line: str) -> None:
@@ -115,17 +186,22 @@ def tensorboard(folder: Path, step: int):
     return SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
 
-def write_card(path: Path, parameters: int, config: dict, data: str, seconds: float, device: str):
+def write_card(
+    path: Path, network: Generator, config: dict, data: str, seconds: float, device: str
+) -> None:
     """The model card beside a run's weights: what they are and how they came about."""
+    licence = "that of lama_ref, Apache-2.0, as far as it can grant it"
+    if config["start"]:
+        licence = f"begun from {config['start']}: what holds for that, see its card"
     card = {
-        "parameters": parameters,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "network": asdict(network.config),
         "training": config,
         "data": data,
         "seconds": round(seconds),
         "device": f"{device}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
-        "licence": "that of lama_ref, Apache-2.0, as far as it can grant it: training pictures "
-        "have terms of their own",
+        "licence": f"{licence}; training pictures have terms of their own",
         "sha256": checksum(path),
     }
     write_json(path.with_suffix(".json"), card)

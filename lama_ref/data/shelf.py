@@ -49,6 +49,7 @@ def fetch(name: str, url: str | None = None) -> Path:
                 extract(archive, entry.member, path, known)
                 archive.unlink()
             if not known:
+                _plausible(path, url or entry.url)
                 about = {"url": url or entry.url, "sha256": weights.checksum(path)}
                 about |= {"bytes": path.stat().st_size, "fetched": time.strftime("%Y-%m-%d")}
                 weights.write_json(_record(path), about)
@@ -61,6 +62,17 @@ def fetch(name: str, url: str | None = None) -> Path:
         hints.append(f"Or load it with a browser and put it at {path}")
         raise DownloadError(". ".join(hints)) from None
     return path
+
+
+def _plausible(path: Path, url: str) -> None:
+    """DownloadError, and the file is gone, if it holds no weights: a page that asks to log in."""
+    from . import official
+
+    try:
+        official.read_checkpoint(path)
+    except ValueError as error:
+        path.unlink()
+        raise DownloadError(f"what {url} gave holds no weights ({error})") from None
 
 
 def check(path: Path) -> tuple[bool | None, str]:

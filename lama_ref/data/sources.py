@@ -7,6 +7,8 @@ whichever process draws it and whatever was drawn before.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import warnings
@@ -152,6 +154,13 @@ class Mixture:
         """
         drawn = np.searchsorted(self._odds, rng.random() * self._odds[-1], side="right")
         return self.sources[min(drawn, len(self.sources) - 1)].sample(size, rng, self._cache)
+
+    def digest(self) -> str:
+        """Hash of the shares and of the files' names: the same pictures wherever they lie."""
+        kinds = [
+            [type(s).__name__, s.weight, getattr(s, "_names", b"").hex()] for s in self.sources
+        ]
+        return hashlib.sha256(json.dumps(kinds).encode()).hexdigest()
 
     def __str__(self) -> str:
         shares = (source.weight / self._odds[-1] for source in self.sources)

@@ -7,6 +7,7 @@ card, ``NAME.json``.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -31,18 +32,35 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """A temporary path in the same folder, renamed to ``path`` on success, removed on failure.
 
     The temporary name ends in ``suffix`` (writers that choose a format by name need it).
+
+    Raises:
+        OSError: a full disk, or a folder that cannot be written to; names the file.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
+    with _named(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
     os.close(handle)
     try:
-        yield Path(name)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(name, path)
+        with _named(path):
+            yield Path(name)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)  # mkstemp gives 0600
+            os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors of writing say which file it was; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        why = f"{error.strerror}: make room, or write elsewhere; what was there before still is"
+        raise OSError(f"cannot write {path}: {why}") from error
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -70,6 +88,7 @@ def save(network: Generator | FeatureNet, path: str | Path, *, half: bool = Fals
 
 def _write(path: str | Path, state: Mapping[str, Tensor], metadata: dict, half: bool) -> Path:
     """A safetensors file with one entry of metadata (the order of several varies)."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     def stored(value: Tensor) -> Tensor:
@@ -78,12 +97,12 @@ def _write(path: str | Path, state: Mapping[str, Tensor], metadata: dict, half: 
         return (value.half() if shrink else value).contiguous()
 
     path = Path(path)
+    tensors = {key: stored(value) for key, value in state.items()}
     with atomic(path) as temporary:
-        save_file(
-            {key: stored(value) for key, value in state.items()},
-            temporary,
-            {key: json.dumps(value) for key, value in metadata.items()},
-        )
+        try:
+            save_file(tensors, temporary, {k: json.dumps(v) for k, v in metadata.items()})
+        except SafetensorError as error:  # what of the system's errors becomes of it
+            raise OSError(f"cannot write {path} ({error}): make room on the disk") from None
     return path
 
 
@@ -119,21 +138,39 @@ def save_training(
     path: str | Path, generator: Generator, discriminator: Discriminator | None, *, half=False
 ) -> Path:
     """Write what training can go on from: the generator as it is, and its discriminator."""
-    metadata: dict = {"generator": asdict(generator.config), "discriminator": None}
     state = {f"generator.{k}": v for k, v in generator.state_dict().items()}
     if discriminator is not None:
-        d = discriminator
-        metadata["discriminator"] = [d.width, d.layers, d.max_width]
-        state |= {f"discriminator.{k}": v for k, v in d.state_dict().items()}
-    return _write(path, state, {"training": metadata}, half)
+        state |= {f"discriminator.{k}": v for k, v in discriminator.state_dict().items()}
+    return _write(path, state, {"training": layout(generator, discriminator)}, half)
+
+
+def layout(generator: Generator, discriminator: Discriminator | None) -> dict:
+    """What it takes to build two networks again, as plain values."""
+    d = discriminator
+    return {
+        "generator": asdict(generator.config),
+        "discriminator": None if d is None else [d.width, d.layers, d.max_width],
+    }
+
+
+def from_layout(
+    about: dict, parts: Mapping[str, Mapping]
+) -> tuple[Generator, Discriminator | None]:
+    """The networks of a :func:`layout` with these weights, "generator" and "discriminator"."""
+    g, d = Generator(GeneratorConfig(**about["generator"])), None
+    g.load_state_dict(parts["generator"])
+    if about["discriminator"] is not None:
+        d = Discriminator(*about["discriminator"])
+        d.load_state_dict(parts["discriminator"])
+    return g, d
 
 
 def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
     """Networks to go on training from: (generator, its discriminator if there is one).
 
     Args:
-        start: a run's folder; a shipped or fetched name; a weights file of ours, or a published
-            checkpoint.
+        start: a run's folder (of an unfinished run the last checkpoint is taken); a shipped or
+            fetched name; a weights file of ours, or a published checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not one of these.
@@ -142,7 +179,13 @@ def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
     if path.is_dir():
         files = ("training.safetensors", "weights.safetensors", "models/best.ckpt")
         found = [path / file for file in files]  # the last one as LaMa's authors publish it
-        path = next((p for p in found if p.exists()), found[0])
+        there = [p for p in found if p.exists()]
+        if not there:
+            from . import run_files
+
+            if (saved := run_files.load_checkpoint(path)) is not None:
+                return run_files.networks(saved)
+        path = there[0] if there else found[0]
     elif not path.exists():
         from . import registry
 
@@ -161,17 +204,11 @@ def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
         has = any(key.startswith("discriminator.") for key in published)
         d = official.load_discriminator(published) if has else None
         return official.load_generator(published), d
-    about, state = json.loads(metadata["training"]), load_state_dict(path)
-
-    def part(network: Network, name: str) -> Network:
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        network.load_state_dict(own)
-        return network
-
-    g = part(Generator(GeneratorConfig(**about["generator"])), "generator")
-    d = about["discriminator"]
-    return g, None if d is None else part(Discriminator(*d), "discriminator")
+    parts: dict[str, dict] = {"generator": {}, "discriminator": {}}
+    for key, value in load_state_dict(path).items():
+        part, _, name = key.partition(".")
+        parts[part][name] = value
+    return from_layout(json.loads(metadata["training"]), parts)
 
 
 def load_features(name: str | Path) -> FeatureNet:
@@ -256,6 +293,8 @@ def verify(name: str) -> str:
         expected = card(name)["sha256"]
     except (OSError, KeyError, ValueError) as error:
         return f"model card {path.with_suffix('.json').name} unreadable ({error}): clone again"
-    if checksum(path) != expected:
-        return f"{path} differs from its model card's checksum: clone again"
+    more = shipped("training").get(name), card(name).get("training_file", {}).get("sha256")
+    for file, digits in ((path, expected), more):
+        if file is not None and checksum(file) != digits:
+            return f"{file} differs from its model card's checksum: clone again"
     return ""
