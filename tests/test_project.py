@@ -133,7 +133,7 @@ def test_module_stays_compact():
     helpers = (*doors, "runs.py", "strategies.py", "refinement.py", "memory.py")
     method = [n for n in sizes if n.count("/") == 1 and not n.endswith(helpers)]
     rooms = [name for name in sizes if "lama_ref/course/" not in name]
-    for names, limit in ((method, 2300), (rooms, 9000)):
+    for names, limit in ((method, 2300), (rooms, 9300)):
         total = sum(sizes[name] for name in names)
         assert 0 < total <= limit, f"{total} lines, at most {limit} are allowed: {names}"
 

@@ -205,10 +205,8 @@ def _open(url: str, headers: dict[str, str], part: Path) -> Any:
             raise _Broken(f"{host} does not answer ({reason})") from None
         if url.startswith("file:"):
             raise DownloadError(f"cannot read {url}: {reason}") from None
-        raise DownloadError(
-            f"cannot reach {host} ({reason}): check the connection, and the variable HTTPS_PROXY "
-            "if there is a proxy"
-        ) from None
+        hint = "check the connection, and the variable HTTPS_PROXY if there is a proxy"
+        raise DownloadError(f"cannot reach {host} ({reason}): {hint}") from None
     except (HTTPException, TimeoutError, ConnectionError) as error:
         raise _Broken(f"{host} does not answer ({error})") from None
 
