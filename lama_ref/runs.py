@@ -29,20 +29,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from . import runtime
+from .assembly import build_loss, build_state, without_sync
 from .data import panels, run_files
 from .data import weights as weight_files
 from .data.batches import Batches
 from .generator import Generator
 from .losses import LaMaLoss, LossWeights, chance_level, patch_labels
-from .training import (
-    TrainConfig,
-    build_loss,
-    build_state,
-    settle_batchnorm,
-    training_step,
-    unwrap,
-    without_sync,
-)
+from .training import TrainConfig, settle_batchnorm, training_step, unwrap
 
 FREE = ("save_every", "panel_every", "panels", "workers", "device")
 """Settings that may differ when a run is continued: they do not touch what is learned."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lama_ref.assembly import build_state
 from lama_ref.data import weights
 from lama_ref.recipes import from_dict
-from lama_ref.training import build_state
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch without distributed"

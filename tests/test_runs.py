@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lama_ref import runs, training
+from lama_ref import assembly, runs, training
 from lama_ref.data import panels, run_files, weights
 from lama_ref.data.batches import Batches, batches
 from lama_ref.discriminator import build_discriminator
@@ -270,12 +270,12 @@ def test_synchronised_batchnorm_is_taken_out_to_settle():
     g = build_generator("tiny")
     sync = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(g))
     assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in sync.modules())
-    plain = training.without_sync(sync)
+    plain = assembly.without_sync(sync)
     assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in plain.modules())
     x = torch.rand(2, 4, 32, 32)
     torch.testing.assert_close(plain.train()(x), g.train()(x))
     with pytest.raises(ValueError, match="sync_batchnorm needs GPUs"):
-        training._wrap(g, config(sync_batchnorm=True), torch.device("cpu"))
+        assembly._wrap(g, config(sync_batchnorm=True), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "weights.json"])

@@ -1,0 +1,88 @@
+"""What a run is put together from: networks, their optimisers, and the loss."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from .data import weights
+from .discriminator import Discriminator, build_discriminator
+from .generator import Generator, build_generator
+from .losses import LaMaLoss
+from .perceptual import PerceptualLoss
+from .recipes import TrainConfig
+from .training import TrainState
+
+
+def build_state(
+    config: TrainConfig,
+    device: torch.device,
+    world: int = 1,
+    networks: tuple[Generator, Discriminator | None] | None = None,
+) -> TrainState:
+    """Networks, optimisers and moving average of a run before its first step.
+
+    Args:
+        device: where they go.
+        world: number of processes; with several the networks average their gradients.
+        networks: take these, instead of new ones or those of ``config.start``.
+
+    Raises:
+        FileNotFoundError, ValueError: ``config.start`` is not there, or does not fit.
+    """
+    torch.manual_seed(config.seed)
+    d = build_discriminator(config.discriminator_width) if config.adversarial else None
+    if networks is None and config.start is not None:
+        networks = weights.load_training(config.start)
+    g, started = networks or (build_generator(config.generator), None)
+    d = d and (started or d)
+    for _, size, _ in config.stages:
+        if size % g.config.multiple:
+            raise ValueError(f"crops of {size} px: this generator needs {g.config.multiple} n")
+    average = None if config.average is None else copy.deepcopy(g).eval().requires_grad_(False)
+    for network in filter(None, (g, d, average)):
+        network.to(device=device, memory_format=torch.channels_last)  # pyright: ignore
+    for network in filter(None, (g, d)):
+        network.train()
+        for module in network.modules():
+            if config.freeze_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+    adam = torch.optim.Adam(g.parameters(), config.lr)
+    adam_d = d and torch.optim.Adam(d.parameters(), config.lr_discriminator)
+    if world > 1:
+        wrapped = _wrap(g, config, device), d and _wrap(d, config, device)
+        return TrainState(wrapped[0], adam, wrapped[1], adam_d, average)
+    return TrainState(g, adam, d, adam_d, average)
+
+
+def _wrap(network: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
+    gpu = device.type == "cuda"
+    if config.sync_batchnorm:
+        if not gpu:
+            raise ValueError("sync_batchnorm needs GPUs: torch has it for CUDA alone")
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    devices = [device] if gpu else None
+    return nn.parallel.DistributedDataParallel(network, devices, broadcast_buffers=False)
+
+
+def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> LaMaLoss:
+    """The loss of the run's main part."""
+    perceptual = None
+    if config.features and config.weights.perceptual:
+        features = weights.load_encoder(config.features).to(device)
+        perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
+    return LaMaLoss(state.discriminator, perceptual, config.weights)
+
+
+def without_sync(network: nn.Module) -> nn.Module:
+    """Replace SyncBatchNorm by BatchNorm, so that one process alone can run the network."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.SyncBatchNorm):
+            plain = nn.BatchNorm2d(child.num_features, child.eps, child.momentum)
+            plain.load_state_dict(child.state_dict())
+            setattr(network, name, plain.to(child.weight.device).train(child.training))
+        else:
+            without_sync(child)
+    return network
