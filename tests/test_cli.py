@@ -156,6 +156,8 @@ def test_train_with_a_preset_and_mixed_data(tmp_path, capsys):
     first = (tmp_path / "run" / "weights.safetensors").read_bytes()
     assert run("train", tmp_path / "run") == 0  # alone: goes on with what is there, here nothing
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == first
+    assert run("train", tmp_path / "run", "--workers", "1") == 0  # it has no part in the result
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == first
     assert run("train", tmp_path / "run", "--resume", "never") == 1
     assert "holds a run already" in capsys.readouterr().err
     assert run("train", tmp_path / "run", "--lr", "1") == 1
@@ -250,6 +252,14 @@ def test_dilation_reads_the_mask_like_everything_else(photo):
     code = run("inpaint", folder / "turned.png", folder / "turned_hole.png",
                "-o", folder / "out.png", "--dilate", "2")  # fmt: skip
     assert code == 0 and Image.open(folder / "out.png").size == (40, 50)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"stages": 3', '{"stages": [], "colour": 1}', "[]"])
+def test_a_damaged_config_is_named(tmp_path, capsys, text):
+    (tmp_path / "config.json").write_text(text)
+    assert run("train", tmp_path) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / "config.json") in error and "holds no settings of a run" in error
 
 
 def test_bad_training_settings_and_runs_are_named(tmp_path, capsys):

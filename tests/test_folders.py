@@ -77,6 +77,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path, folder):
         (folder / "deep" / "back").symlink_to(folder, target_is_directory=True)
         (folder / "elsewhere").symlink_to(folder / "deep", target_is_directory=True)
         (folder / "gone.png").symlink_to(folder / "nowhere.png")
+        (folder / "itself.png").symlink_to(folder / "itself.png")
     except OSError:
         pytest.skip("no links on this system")
     names = [Path(name).as_posix() for name in image_names(folder)]

@@ -236,6 +236,15 @@ def test_an_unknown_checksum_is_recorded_once_and_compared_from_then_on(server, 
     assert run("verify", "lama-regular") == 1
 
 
+def test_a_page_instead_of_weights_is_not_recorded(server, cache, capsys):
+    server.files["/fourier.ckpt"] = b"<html>log in</html>"
+    assert run("fetch", "lama-regular") == 1
+    assert "holds no weights" in capsys.readouterr().err
+    assert {p.name for p in cache.iterdir()} == {".lama-regular.ckpt.lock"}
+    server.files["/fourier.ckpt"] = CKPT
+    assert run("fetch", "lama-regular") == 0
+
+
 # --- put there by hand ------------------------------------------------------------------------
 
 

@@ -71,10 +71,14 @@ def _walk(folder: str, inside: str, above: tuple[str, ...], others: Counter[str]
         suffix = os.path.splitext(entry.name)[1].lower()
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link that leads to itself
+            is_folder = is_file = False
+        if is_folder:
             if not entry.is_symlink() or os.path.realpath(entry.path) not in above:
                 yield from _walk(entry.path, f"{inside}{entry.name}{os.sep}", above, others)
-        elif suffix in SUFFIXES and entry.is_file():
+        elif suffix in SUFFIXES and is_file:
             yield inside + entry.name
         else:
             others[suffix] += 1
