@@ -6,9 +6,7 @@ Exit codes: 0 done; 1 something could not be done, and a line on standard error 
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -17,10 +15,12 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
+from .cli_train import given, train_command
 from .data.mask_sets import MaskSet
 from .data.pretext import PretextConfig
 from .evaluation.cards import CardConfig
-from .recipes import PRESETS, TrainConfig
+from .evaluation.experiments import EXPERIMENTS
+from .recipes import PRESETS
 
 _DEFAULT_PRETEXT, _DEFAULT_MASKS, _DEFAULT_CARD = PretextConfig(), MaskSet(), CardConfig()
 
@@ -101,55 +101,6 @@ def demo(
     return 0
 
 
-def _train_command(preset: str, defaults: TrainConfig):
-    """The command ``train`` with the settings of a preset, or of a run, as its defaults."""
-
-    def train(
-        folder: Positional[Path],
-        config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
-        preset: Literal[tuple(PRESETS)] = preset,  # type: ignore
-        resume: Literal["auto", "never"] = "auto",
-    ) -> int:
-        """Train a generator, or continue the run in a folder.
-
-        Several processes: torchrun --nproc_per_node 2 -m lama_ref train FOLDER.
-
-        Args:
-            folder: Where all of the run goes. The run that is there continues.
-            config: What to train, on what, and for how long. By default as the run in the folder,
-                or as the preset says.
-            preset: Settings to begin with; all others can be given beside it.
-            resume: "auto" continues a run that is there, "never" refuses to.
-        """
-        from .runs import train as run
-
-        path = run(config, folder, resume=resume)
-        if os.environ.get("RANK", "0") == "0":
-            print(f"wrote {path}")
-        return 0
-
-    return train
-
-
-def _given(arguments: list[str]) -> tuple[list[str], dict]:
-    """Arguments of ``train`` as tyro wants them (all --data together), and ``_train_command``'s."""
-    from .data.run_files import read_config
-
-    parser = argparse.ArgumentParser(prog="lama-ref train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
-    parser.add_argument("--data", action="extend", nargs="+", default=[])
-    known, rest = parser.parse_known_args(arguments)
-    data = ["--data", *known.data] if known.data else []
-    preset = known.preset or "mini"
-    pairs = zip(rest, rest[1:])  # the folder is what is no option, and no option's value
-    places = [Path(b) for a, b in pairs if not a.startswith("--") and not b.startswith("-")]
-    defaults = PRESETS.get(preset, TrainConfig())
-    if known.preset is None and places and (places[0] / "config.json").is_file():
-        defaults = read_config(places[0])
-    chosen = {"preset": preset if preset in PRESETS else "mini", "defaults": defaults}
-    return [*rest, "--preset", preset, *data], chosen
-
-
 def pretext(
     folder: Positional[Path], config: tyro.conf.OmitArgPrefixes[PretextConfig] = _DEFAULT_PRETEXT
 ) -> int:
@@ -208,6 +159,34 @@ def evaluate(
     return 0
 
 
+def reproduce(
+    name: Positional[Literal[tuple(EXPERIMENTS)]],  # type: ignore
+    folder: Path = Path("runs/reproduce"),
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    seeds: int = 3,
+    budget: float | None = None,
+    photographs: str = "samples",
+) -> int:
+    """Repeat one of the paper's tables or figures in miniature, and judge its claims.
+
+    Trains what is missing (an hour or two on a CPU core); what is interrupted goes on.
+
+    Args:
+        name: Which table or figure; "limits" is strong perspective.
+        folder: For the trained runs, which experiments share, and for results.
+        output: .json file of the result, by default NAME.json in the folder; .md beside it.
+        seeds: Trained networks of each kind.
+        budget: Minutes to spend: shipped weights where they can stand in, else fewer seeds, steps
+            and pictures. To see it work; seldom enough to decide anything.
+        photographs: Folder, for table1 and figure5; by default the few that come along.
+    """
+    from .evaluation import reproduce as experiments
+
+    options = {"seeds": seeds, "budget": budget, "photographs": photographs}
+    print(experiments.text(experiments.reproduce(name, folder, output, **options)))
+    return 0
+
+
 def doctor(
     what: Positional[Literal["installation", "data"]] = "installation",
     folder: Positional[Path | None] = None,
@@ -256,7 +235,7 @@ def weights(
     return shelf.run(action, name, url)
 
 
-_COMMANDS = (inpaint, demo, pretext, masks, evaluate, weights, doctor)
+_COMMANDS = (inpaint, demo, pretext, masks, evaluate, reproduce, weights, doctor)
 
 _FORESEEN = (OSError, ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
 
@@ -269,8 +248,8 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.showwarning = _show_warning
     try:
         if arguments[:1] == ["train"]:
-            arguments, chosen = _given(arguments)
-        commands["train"] = _train_command(**chosen)
+            arguments, chosen = given(arguments)
+        commands["train"] = train_command(**chosen)
         code = tyro.extras.subcommand_cli_from_dict(
             commands, prog="lama-ref", description=__doc__, args=arguments
         )

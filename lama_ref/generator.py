@@ -99,9 +99,12 @@ PRESETS: dict[str, GeneratorConfig] = {
     "trio-fourier": GeneratorConfig(blocks=6, width=16, downsamplings=2),
     "trio-regular": GeneratorConfig(kind="regular", blocks=6, width=16, downsamplings=2),
     "trio-dilated": GeneratorConfig(kind="dilated", blocks=6, width=16, downsamplings=2),
+    "trio-fourier-shallow": GeneratorConfig(blocks=4, width=16, downsamplings=2),
+    "trio-regular-deep": GeneratorConfig(kind="regular", blocks=10, width=16, downsamplings=2),
 }
 """The paper's configurations (``lama-*``, ``big-lama``), small ones (``mini-*``), and three that
-differ in nothing but the kind and are trained alike (``trio-*``)."""
+differ in nothing but the kind and are trained alike (``trio-*``), with a shallow and a deep one for
+Table 2 (blocks 6, 4, 10 where the paper has 9, 6, 15)."""
 
 
 class Generator(nn.Module):

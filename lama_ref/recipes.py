@@ -179,6 +179,8 @@ PRESETS: dict[str, TrainConfig] = {
     "trio-fourier": replace(_TRIO, generator="trio-fourier"),
     "trio-regular": replace(_TRIO, generator="trio-regular"),
     "trio-dilated": replace(_TRIO, generator="trio-dilated"),
+    "trio-fourier-shallow": replace(_TRIO, generator="trio-fourier-shallow"),
+    "trio-regular-deep": replace(_TRIO, generator="trio-regular-deep"),
     "lama-fourier": _PUBLISHED,
     "big-lama": replace(_PUBLISHED, generator="big-lama", stages=((0.0, 256, 120),)),
 }

@@ -24,7 +24,7 @@ def card_of(output=None, **changes):
 def test_numbers_by_hand():
     card = card_of()
     (cell,) = card["cells"]
-    images, masks = compare.pictures(None, 64, 3, 5), compare.holes("wide", 64, 3, 5)
+    images, masks = compare.pictures("scenes", 64, 3, 5), compare.holes("wide", 64, 3, 5)
     assert cell["masks_sha256"] == compare.masks_sha256(masks) and cell["n"] == 3
     filled = {
         name: np.stack([baselines.BASELINES[name](i, m) for i, m in zip(images, masks)])
@@ -207,7 +207,7 @@ def test_no_interval_where_none_was_drawn():
     found = report.summary(results, {"fid": measure.METRICS["fid"]}, ["a"])
     assert found["values"]["b"]["fid"] == [3.0, None, None]
     assert found["ratios"]["b"]["fid"] == [1.0, None, None]
-    assert report._number([3.0, None, None]) == "3.000"
+    assert report.number([3.0, None, None]) == "3.000"
 
 
 def test_card_says_everything(tmp_path, capsys):

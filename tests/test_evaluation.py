@@ -55,18 +55,18 @@ def test_photographs_are_centred_squares(tmp_path):
 
 def test_scenes_are_those_of_the_seed_in_any_chunks(monkeypatch):
     expected = scenes.batch(5, 32, np.random.default_rng(7))[0]
-    np.testing.assert_array_equal(pictures(None, 32, 5, 7), expected)
-    kept = Pictures(None, 32, 5, 7)
+    np.testing.assert_array_equal(pictures("scenes", 32, 5, 7), expected)
+    kept = Pictures("scenes", 32, 5, 7)
     next(kept.chunks(1))
     monkeypatch.setattr(compare, "KEEP", 0)
-    made_anew = Pictures(None, 32, 5, 7)
+    made_anew = Pictures("scenes", 32, 5, 7)
     for one in (kept, made_anew):
         chunks = list(one.chunks(2))
         assert [len(chunk) for chunk in chunks] == [2, 2, 1]
         np.testing.assert_array_equal(np.concatenate(chunks), expected)
         assert len(list(one.chunks(5))) == 1
     assert made_anew._kept is None and kept._kept is not None
-    assert kept.sha256() == made_anew.sha256() != Pictures(None, 32, 5, 8).sha256()
+    assert kept.sha256() == made_anew.sha256() != Pictures("scenes", 32, 5, 8).sha256()
 
 
 def test_masks_hide_10_to_50_percent_and_have_a_hash():

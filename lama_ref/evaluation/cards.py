@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from ..data import registry, weights
 from ..inference import Inpainter
 from ..masks import PRESETS
 from . import baselines, report, sheets
-from .compare import SHARE, Pictures, holes, masks_sha256
+from .compare import SHARE, Pictures, holes, is_photographs, masks_sha256
 from .measure import METRICS, Cell, Judges, choose
+
+Measured = tuple[dict[str, Any], dict[str, dict], Pictures, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class CardConfig:
     Attributes:
         weights: models: shipped or fetched weights, files of weights, folders of runs, classical
             methods (telea, navier-stokes, biharmonic, mean); NAME=FILE gives one a name.
-        data: "scenes", "samples" (the photographs that come with scikit-image and matplotlib), or
-            a folder of photographs. Of photographs the centres are used.
+        data: "scenes", "periodic" or "perspective:S" (see :func:`.compare.scene`), "samples" (the
+            photographs that come with scikit-image and matplotlib), or a folder of photographs.
+            Of photographs the centres are used.
         masks: mask presets; masks that hide 10 to 50 % are used.
         sizes: sides of the pictures in pixels.
         n: number of pictures, at most.
@@ -111,6 +114,73 @@ class Model:
         return lambda images, masks: np.moveaxis(inpaint(np.moveaxis(images, 1, -1), masks), -1, 1)
 
 
+@dataclass(frozen=True)
+class Bench:
+    """Everything that a :class:`CardConfig` names, found and checked before anything is measured.
+
+    Raises:
+        ValueError: a name or number that does not fit, or too few pictures for a metric.
+        FileNotFoundError: weights, pictures or a metric's network are not there.
+    """
+
+    config: CardConfig
+    models: dict[str, Model]
+    rivals: list[str]
+    metrics: list[str]
+    judges: Judges
+    n: int
+
+    @staticmethod
+    def of(config: CardConfig) -> Bench:
+        rivals = [Model.find(text) for text in _split(config.rivals)]
+        models = {m.label: m for m in (*map(Model.find, _split(config.weights)), *rivals)}
+        for m in map(Model.find, _split(config.weights)):
+            if models[m.label] != m:
+                raise ValueError(f"two models are called {m.label!r}: tell them apart as NAME=FILE")
+        n = Pictures(config.data, 16, config.n, config.seed).n  # a folder may hold fewer
+        metrics = choose(_split(config.metrics), n)
+        judges = Judges(metrics, config.networks, runtime.device(config.device))
+        return Bench(config, models, [m.label for m in rivals], metrics, judges, n)
+
+    def measure(self, stem: Path | None = None, progress: bool = True) -> Iterator[Measured]:
+        """(setting, {model: its numbers}, pictures, masks) of each size and mask preset.
+
+        Args:
+            stem: numbers are kept in the folder stem.cells; what is there is not measured again.
+        """
+        from tqdm import tqdm
+
+        config, n = self.config, self.n
+        steps = list(itertools.product(map(int, _split(config.sizes)), _split(config.masks)))
+        if stem:
+            stem.with_suffix(".cells").mkdir(parents=True, exist_ok=True)
+        total = len(steps) * len(self.models) * n
+        with tqdm(total=total, unit="picture", disable=not progress) as bar:
+            for size, preset in steps:
+                pictures = Pictures(config.data, size, n, config.seed)
+                masks = holes(preset, size, n, config.seed)
+                batch = config.batch or max(1, min(8, 2**19 // size**2))
+                cell, results = Cell(pictures, masks, self.judges, batch), {}
+                setting = {
+                    "masks": preset, "size": size, "n": n, "hole_share": round(masks.mean(), 4),
+                    "masks_sha256": masks_sha256(masks), "pictures_sha256": pictures.sha256(),
+                }  # fmt: skip
+                for label, m in self.models.items():
+                    bar.set_postfix_str(f"{label}, {preset}, {size} px")
+                    key = {"model": m.identity, "metrics": self.judges.variants}
+                    key |= {"lama_ref": __version__} | setting
+                    name = re.sub(r"[^\w.-]", "_", f"{label}_{preset}_{size}.json")
+                    path = stem and stem.with_suffix(".cells") / name
+                    results[label] = _stored(path, key)
+                    if results[label]:
+                        bar.update(n)
+                        continue
+                    results[label] = cell.measure(m.load(config.device, batch), bar.update)
+                    if path:
+                        weights.write_json(path, {"settings": key} | results[label])
+                yield setting, results, pictures, masks
+
+
 def evaluate(
     config: CardConfig, output: str | Path | None = None, *, progress: bool = True
 ) -> dict[str, Any]:
@@ -121,74 +191,33 @@ def evaluate(
             numbers go beside it, into NAME.cells, file by file as they are done.
 
     Raises:
-        ValueError: a name or number that does not fit, or too few pictures for a metric.
-        FileNotFoundError: weights, pictures or a metric's network are not there.
+        ValueError, FileNotFoundError: see :class:`Bench`.
     """
-    from tqdm import tqdm
-
-    rivals = [Model.find(text) for text in _split(config.rivals)]
-    models = {m.label: m for m in (*map(Model.find, _split(config.weights)), *rivals)}
-    for m in map(Model.find, _split(config.weights)):
-        if models[m.label] != m:
-            raise ValueError(f"two models are called {m.label!r}: tell them apart as NAME=FILE")
-    photos = None if config.data == "scenes" else config.data
-    n = Pictures(photos, 16, config.n, config.seed).n  # a folder may hold fewer
-    metrics = choose(_split(config.metrics), n)
-    judges = Judges(metrics, config.networks, runtime.device(config.device))
+    bench = Bench.of(config)
     stem = Path(output) if output is not None else None
     if stem:
         stem = stem.with_suffix("") if stem.suffix == ".json" else stem / "card"
-        stem.with_suffix(".cells").mkdir(parents=True, exist_ok=True)
     elif config.panels:
         raise ValueError("panels need an output: give -o FOLDER")
-
-    cells = []
-    steps = list(itertools.product(map(int, _split(config.sizes)), _split(config.masks)))
-    with tqdm(total=len(steps) * len(models) * n, unit="picture", disable=not progress) as bar:
-        for size, preset in steps:
-            pictures = Pictures(photos, size, n, config.seed)
-            masks = holes(preset, size, n, config.seed)
-            batch = config.batch or max(1, min(8, 2**19 // size**2))
-            cell, results = Cell(pictures, masks, judges, batch), {}
-            setting = {
-                "masks": preset, "size": size, "n": n, "hole_share": round(masks.mean(), 4),
-                "masks_sha256": masks_sha256(masks), "pictures_sha256": pictures.sha256(),
-            }  # fmt: skip
-            for label, m in models.items():
-                bar.set_postfix_str(f"{label}, {preset}, {size} px")
-                key = {"model": m.identity, "metrics": judges.variants, "lama_ref": __version__}
-                key |= setting
-                name = re.sub(r"[^\w.-]", "_", f"{label}_{preset}_{size}.json")
-                path = stem and stem.with_suffix(".cells") / name
-                results[label] = _stored(path, key)
-                if results[label]:
-                    bar.update(n)
-                    continue
-                results[label] = cell.measure(m.load(config.device, batch), bar.update)
-                if path:
-                    weights.write_json(path, {"settings": key} | results[label])
-            if config.panels and stem:
-                _show(
-                    config,
-                    models,
-                    pictures,
-                    masks,
-                    stem.parent / f"{stem.name}_{preset}_{size}.jpg",
-                )
-            about = {name: METRICS[name] for name in metrics}
-            cells.append(setting | report.summary(results, about, [m.label for m in rivals]))
+    about, cells = {name: METRICS[name] for name in bench.metrics}, []
+    for setting, results, pictures, masks in bench.measure(stem, progress):
+        if config.panels and stem:
+            path = stem.parent / f"{stem.name}_{setting['masks']}_{setting['size']}.jpg"
+            _show(config, bench.models, pictures, masks, path)
+        cells.append(setting | report.summary(results, about, bench.rivals))
+    photos = is_photographs(config.data)
     card = {
         "lama_ref": __version__,
-        "pictures": "procedural scenes"
-        if photos is None
-        else f"photographs of {Path(photos).name}",
+        "pictures": f"photographs of {Path(config.data).name}"
+        if photos
+        else f"procedural {config.data}",
         "seed": config.seed,
         "results": "composites: known pixels copied, not rounded",
         "hole_share": list(SHARE),
         "intervals": "95 %, percentile, paired: the same bootstrap draws over pictures for all",
-        "models": {label: m.identity for label, m in models.items()},
-        "rivals": [m.label for m in rivals],
-        "metrics": {k: {"best": METRICS[k].best, "variant": v} for k, v in judges.variants.items()},
+        "models": {label: m.identity for label, m in bench.models.items()},
+        "rivals": bench.rivals,
+        "metrics": variants(bench.judges),
         "cells": cells,
     }
     if stem:
@@ -196,6 +225,11 @@ def evaluate(
         with weights.atomic(stem.with_suffix(".md")) as temporary:
             temporary.write_text(report.table(card) + "\n", encoding="utf-8")
     return card
+
+
+def variants(judges: Judges) -> dict[str, dict[str, str]]:
+    """What each metric is, for a file."""
+    return {k: {"best": METRICS[k].best, "variant": v} for k, v in judges.variants.items()}
 
 
 def _show(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,63 @@ SHARE = (0.1, 0.5)  # of a picture that may be hole
 KEEP = 2**28  # bytes of pictures that stay in memory; larger sets are made anew for each model
 
 
+def scene(kind: str, rng: np.random.Generator) -> scenes.Scene:
+    """A held-out scene of a kind.
+
+    "scenes": as trained on. "periodic": one pattern all over, without light, grain or jitter, so
+    that what is known of it determines what is hidden. "perspective:S": the same pattern on a
+    plane that is tilted by S in a random direction: the period changes by the factor
+    (1 + S / 2) / (1 - S / 2) from one side of the picture to the other.
+
+    Raises:
+        ValueError: no such kind.
+    """
+    one = scenes.sample_scene(rng)
+    if kind == "scenes":
+        return one
+    name, _, strength = kind.partition(":")
+    if name not in ("periodic", "perspective") or (name == "perspective") != _is_number(strength):
+        raise ValueError(
+            f"scenes are scenes, periodic or perspective:S, S from 0 to 2: not {kind!r}"
+        )
+    while one.ground.family == "plain":
+        one = scenes.sample_scene(rng)
+    turn, s = rng.uniform(0, 2 * np.pi), float(strength or 0)
+    tilt = (float(s * np.cos(turn)), float(s * np.sin(turn)))
+    pattern = replace(one.ground, tilt=tilt, jitter=0.0)
+    return replace(one, ground=pattern, things=(), light=(0.0, *one.light[1:]), noise=0.0)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return 0 <= float(text) < 2  # at 2 the horizon lies in the picture
+    except ValueError:
+        return False
+
+
 class Pictures:
     """n pictures (3, size, size) in [0, 1]: photographs' centres, or procedural scenes.
 
     Of a photograph the largest centred square is taken and resized to ``size``, bicubic.
 
     Args:
-        photos: folder, of which the first n photographs are taken, or "samples", those of
-            :func:`lama_ref.data.folders.sample_photos`; None for scenes.
+        data: a folder, of which the first n photographs are taken; "samples", those of
+            :func:`lama_ref.data.folders.sample_photos`; or a kind of :func:`scene`.
         seed: of the scenes; training uses none from a million on.
 
     Raises:
         FileNotFoundError, ValueError: no folder, or none of pictures.
     """
 
-    def __init__(self, photos: str | Path | None, size: int, n: int, seed: int = 1_000_000) -> None:
-        self.size, self.seed, self.paths = size, seed, None
-        if photos is not None:
+    def __init__(self, data: str | Path, size: int, n: int, seed: int = 1_000_000) -> None:
+        self.data, self.size, self.seed, self.paths = str(data), size, seed, None
+        if is_photographs(data):
             from ..data import folders
 
             samples = sorted(folders.sample_paths().values())
-            self.paths = (samples if photos == "samples" else folders.list_images(photos))[:n]
+            self.paths = (samples if data == "samples" else folders.list_images(data))[:n]
+        else:
+            scene(self.data, np.random.default_rng(0))  # complains at once
         self.n = n if self.paths is None else len(self.paths)
         self._kept: NDArray[np.float32] | None = None
 
@@ -57,7 +94,7 @@ class Pictures:
         rng = np.random.default_rng(self.seed)
         for i in range(self.n):
             if self.paths is None:
-                yield scenes.sample_scene(rng).render(self.size)[0]
+                yield scene(self.data, rng).render(self.size)[0]
             else:
                 yield _square(self.paths[i], self.size)
 
@@ -82,9 +119,18 @@ def _square(path: Path, size: int) -> NDArray[np.float32]:
     return np.asarray(square, np.float32).transpose(2, 0, 1) / 255
 
 
-def pictures(photos: str | Path | None, size: int, n: int, seed: int) -> NDArray[np.float32]:
+def is_photographs(data: str | Path) -> bool:
+    """Whether a name of data stands for photographs, rather than for scenes."""
+    return isinstance(data, Path) or data.partition(":")[0] not in (
+        "scenes",
+        "periodic",
+        "perspective",
+    )
+
+
+def pictures(data: str | Path, size: int, n: int, seed: int) -> NDArray[np.float32]:
     """All :class:`Pictures` at once: (n, 3, size, size)."""
-    return np.concatenate(list(Pictures(photos, size, n, seed).chunks(n)))
+    return np.concatenate(list(Pictures(data, size, n, seed).chunks(n)))
 
 
 def holes(preset: str, size: int, n: int, seed: int) -> NDArray[np.bool_]:

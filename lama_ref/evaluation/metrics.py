@@ -50,6 +50,22 @@ def hole_ssim(result: NDArray, image: NDArray, mask: NDArray) -> Values:
     return _in_hole(ssim_map(result, image), mask)
 
 
+def hole_correlation(result: NDArray, image: NDArray, mask: NDArray) -> Values:
+    """Is the pattern continued in step? Pearson correlation of grey values in the hole, -1 to 1.
+
+    For pictures whose hidden part is determined by the rest, such as periodic ones: 1 for the
+    right pattern in the right place (even if paler), 0 for a flat fill or one out of step.
+    """
+    _difference(result, image, mask)
+    values = []
+    for y, x, hole in zip(result, image, mask):
+        y, x = (v.astype(np.float64).mean(0)[hole] for v in (y, x))
+        y, x = y - y.mean(), x - x.mean()
+        spread = np.sqrt((y * y).mean() * (x * x).mean())
+        values.append((x * y).mean() / spread if spread > 1e-6 else 0.0)
+    return np.array(values)
+
+
 def ssim_map(result: NDArray, image: NDArray) -> Values:
     """Structural similarity around each pixel, mean over channels: (n, H, W).
 
@@ -176,6 +192,12 @@ PICTURE_METRICS = {
         "dB in the hole, at most 100, mean over pictures", "high", False, hole_psnr
     ),
     "hole-ssim": Metric("as ssim, windows centred in the hole", "high", False, hole_ssim),
+    "hole-correlation": Metric(
+        "Pearson correlation of grey values in the hole, mean over pictures",
+        "high",
+        False,
+        hole_correlation,
+    ),
     "ring-colour": Metric(
         "error of the mean colour of each hole's outer ring, a 64th of the side",
         compute=ring_colour,

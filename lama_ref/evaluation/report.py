@@ -21,7 +21,7 @@ def summary(
     Low and high are None where resampling would take hours. The ratio's interval takes the best
     rival of each resample anew.
     """
-    points, draws = _points(results, metrics)
+    points, draws = values_and_draws(results, metrics)
     values: dict[str, dict] = {label: {} for label in results}
     ratios: dict[str, dict] = {label: {} for label in results}
     differences: dict[str, dict] = {f"{a} minus {b}": {} for a, b in combinations(results, 2)}
@@ -50,7 +50,7 @@ def summary(
     return {"values": values, "ratios": ratios, "differences": differences, "more": more}
 
 
-def _points(
+def values_and_draws(
     results: dict[str, dict], metrics: dict[str, Metric]
 ) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Values]]]:
     """Of each metric and model, the value and its bootstrap draws (if there are any)."""
@@ -82,7 +82,7 @@ def table(card: dict[str, Any]) -> str:
         f"Results are {card['results']}; masks hide {card['hole_share'][0]:.0%} to "
         f"{card['hole_share'][1]:.0%}; seed {card['seed']}; lama_ref {card['lama_ref']}. Brackets: "
         f"intervals ({card['intervals']}).",
-        _rows(
+        markdown(
             ["model", "file and its SHA-256, or implementation"],
             [[m, ", ".join(i.values())] for m, i in card["models"].items()],
         ),
@@ -106,7 +106,7 @@ def table(card: dict[str, Any]) -> str:
             others = [pair.removeprefix(f"{labels[0]} ") for pair in pairs]
             lines.append(_block(card, [f"difference: {labels[0]}", *others], chosen))
     variants = [[name, metric["variant"]] for name, metric in card["metrics"].items()]
-    lines += ["## Metrics", _rows(["metric", "variant"], variants)]
+    lines += ["## Metrics", markdown(["metric", "variant"], variants)]
     return "\n\n".join(lines)
 
 
@@ -115,11 +115,11 @@ def _block(card: dict, head: list[str], columns: list[dict[str, list]]) -> str:
     rows = []
     for name, metric in card["metrics"].items():
         if name in columns[0]:
-            rows.append([f"{name} {ARROWS[metric['best']]}", *(_number(c[name]) for c in columns)])
-    return _rows(head, rows)
+            rows.append([f"{name} {ARROWS[metric['best']]}", *(number(c[name]) for c in columns)])
+    return markdown(head, rows)
 
 
-def _number(triple: list[float | None]) -> str:
+def number(triple: list[float | None]) -> str:
     value, low, high = triple
     if value is None:
         return ""
@@ -128,6 +128,6 @@ def _number(triple: list[float | None]) -> str:
     return text if low is None else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _rows(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
