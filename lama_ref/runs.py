@@ -77,8 +77,7 @@ def train(
         FloatingPointError: the loss is not a number any more; the last checkpoint is kept.
         OSError: a file cannot be written (the last checkpoint is kept), or another process is
             training in this folder.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step was finished and saved (of several
-            processes: since the last checkpoint all is lost).
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the step was finished and saved.
     """
     if resume not in ("auto", "never"):
         raise ValueError(f"resume must be 'auto' or 'never', not {resume!r}")
@@ -136,7 +135,7 @@ class Run:
             workers = 0 if self.device.type == "cpu" else min(12, (os.cpu_count() or 2) - 1)
         data = self.data.loader(state.step, workers, self.device)
         with (
-            runtime.stop_signal(self.world == 1) as stopped,
+            runtime.stop_signal() as told,
             tqdm(total=config.steps, initial=state.step, disable=not bar, unit="step") as shown,
         ):
             while state.step < config.steps:
@@ -153,16 +152,27 @@ class Run:
                     shown.set_postfix(hole_l1=f"{line['hole_l1']:.3f}")
                     if on_log is not None:
                         on_log(line)
-                last = stopped.is_set() or state.step == config.steps
+                stopped = self._stopped(told.is_set())
+                last = stopped or state.step == config.steps
                 if state.step % config.save_every == 0 or last:
                     self._save()
                 if state.step % config.panel_every == 0 and self.rank == 0:
                     self._panel()
-                if stopped.is_set() and state.step < config.steps:
+                if stopped and state.step < config.steps:
                     raise KeyboardInterrupt(
                         f"stopped at step {state.step}; the same command continues"
                     )
         return self._finish(data)
+
+    def _stopped(self, told: bool) -> bool:
+        """Whether any process was told to stop: they stop together, or some would wait for ever."""
+        if self.world == 1:
+            return told
+        if self.device.type == "cuda" and self.state.step % self.config.log_every:
+            return False  # to ask means to wait for the GPU
+        told_any = torch.tensor(float(told), device=self.device)
+        dist.all_reduce(told_any)
+        return bool(told_any)
 
     def _next(self, data: Iterator) -> tuple[Tensor, Tensor]:
         *batch, skipped = next(data)
@@ -219,8 +229,10 @@ class Run:
         return line
 
     def _save(self) -> None:
-        if self.progress["sums"]:
-            self._means()  # nothing that is not a number is ever saved
+        if sums := self.progress["sums"]:
+            means = self._means()  # nothing that is not a number is ever saved
+            if self.world > 1:  # one checkpoint for all
+                self.progress["sums"] = {k: (means[k] * n, n) for k, (_, n) in sums.items()}
         if self.rank == 0:
             saved = self.state.state_dict() | {"progress": self.progress}
             networks = unwrap(self.state.generator), unwrap(self.state.discriminator)

@@ -126,10 +126,10 @@ def processes(on: str = "auto") -> Iterator[tuple[int, int, int]]:
 
 
 @contextmanager
-def stop_signal(catch: bool) -> Iterator[threading.Event]:
+def stop_signal() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set instead of breaking off in the middle of a step."""
     event, before = threading.Event(), {}
-    if catch and threading.current_thread() is threading.main_thread():
+    if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             before[number] = signal.signal(number, lambda *_: event.set())
     try:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,15 +25,18 @@ SETTINGS = (
 ).split()
 
 
-def run(folder: Path, processes: int, *options: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m"]
+def command(folder: Path, processes: int, *options: str) -> dict:
+    start = [sys.executable, "-m"]
     if processes > 1:
-        command += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    return subprocess.run(
-        [*command, "lama_ref", "train", str(folder), *SETTINGS, *options],
-        capture_output=True, text=True, timeout=170,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[1],
-    )  # fmt: skip
+        start += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = [*start, "lama_ref", "train", str(folder), *SETTINGS, *options]
+    return {"args": arguments, "env": environment, "cwd": Path(__file__).parents[1]}
+
+
+def run(folder: Path, processes: int, *options: str) -> subprocess.CompletedProcess:
+    given = command(folder, processes, *options)
+    return subprocess.run(**given, capture_output=True, text=True, timeout=170)
 
 
 def log(folder: Path) -> list[dict]:
@@ -62,16 +67,24 @@ def test_two_processes_equal_one_with_the_same_batch(tmp_path):
         assert apart < 0.02 * moved, (apart, moved)
 
 
-def test_two_processes_continue_and_normalise_each_for_itself(tmp_path):
-    """Stopped after its second step, continued: as if never stopped. BatchNorm as published."""
-    done = run(tmp_path / "whole", 2)
+def test_two_processes_stop_together_and_continue(tmp_path):
+    """Ctrl-C after a few steps, continued: as if never stopped. BatchNorm as published."""
+    longer = ("--steps", "14", "--save-every", "14", "--panel-every", "14")
+    done = run(tmp_path / "whole", 2, *longer)
     assert (tmp_path / "whole" / "weights.safetensors").exists(), done.stderr
-    run(tmp_path / "cut", 2)
-    saved = torch.load(tmp_path / "cut" / "checkpoint.previous.pt", weights_only=True)
-    assert saved["step"] == 2
-    for name in ("checkpoint.pt", "weights.safetensors", "training.safetensors"):
-        (tmp_path / "cut" / name).unlink()
-    done = run(tmp_path / "cut", 2)
+    stopped = subprocess.Popen(
+        **command(tmp_path / "cut", 2, *longer), stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(1200):
+        if (tmp_path / "cut" / "log.jsonl").exists() or stopped.poll() is not None:
+            break
+        time.sleep(0.1)
+    stopped.send_signal(signal.SIGINT)  # to torchrun, which passes it on
+    _, said = stopped.communicate(timeout=100)
+    assert not (tmp_path / "cut" / "weights.safetensors").exists()
+    saved = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)
+    assert 2 <= saved["step"] < 14 and f"stopped at step {saved['step']}" in said
+    run(tmp_path / "cut", 2, *longer)
     for name in ("weights.safetensors", "training.safetensors"):
         whole, cut = (weights.load_state_dict(tmp_path / d / name) for d in ("whole", "cut"))
         for key in whole:
@@ -80,7 +93,7 @@ def test_two_processes_continue_and_normalise_each_for_itself(tmp_path):
         [{k: v for k, v in line.items() if k not in ("seconds", "data_share")} for line in lines]
         for lines in (log(tmp_path / "whole"), log(tmp_path / "cut"))
     ]
-    assert [line["step"] for line in strip[1]] == [2, 4]
+    assert [line["step"] for line in strip[1]] == [2, 4, 6, 8, 10, 12, 14]
     for a, b in zip(*strip):
         assert b == pytest.approx(a, rel=1e-3)
 

@@ -23,6 +23,7 @@ from lama_ref.data.batches import Batches, batches
 from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import PRESETS, Generator, GeneratorConfig, build_generator
 from lama_ref.losses import LossWeights
+from lama_ref.recipes import PRESETS as RECIPES
 from lama_ref.recipes import TrainConfig
 from lama_ref.runs import train
 
@@ -306,10 +307,31 @@ def test_other_settings_do_not_continue_a_run(tmp_path):
     train(config(save_every=1, workers=1), tmp_path, progress=False)  # these are free
 
 
+def test_the_loader_is_not_the_bottleneck(tmp_path):
+    """The goal is 15 % of a step of "mini", whose steps are of the cheapest kind at first."""
+    few = replace(RECIPES["mini"], steps=8, l1_until=1.0, settle=0, device="cpu", log_every=4)
+    lines = []
+    train(few, tmp_path / "run", progress=False, on_log=lines.append)
+    assert lines[-1]["crop"] == 128 and 0 < lines[-1]["data_share"] < 0.15
+
+
 def test_workers_change_nothing(tmp_path):
     for workers in (0, 2):
         train(config(workers=workers, steps=3), tmp_path / str(workers), progress=False)
     assert same_files(tmp_path / "0", tmp_path / "2")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="workers must be forks to see the patch")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_went_wrong_in_a_worker_is_one_line(workers, monkeypatch):
+    data = Batches(config())
+
+    def broken(size, rng):
+        raise FileNotFoundError("photos/ is gone: put it back")
+
+    monkeypatch.setattr(data.mixture, "sample", broken)
+    with pytest.raises(FileNotFoundError, match="^photos/ is gone: put it back$"):
+        next(data.loader(0, workers, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

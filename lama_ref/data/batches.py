@@ -46,17 +46,22 @@ class Batches(torch.utils.data.Dataset):
 
     def loader(self, first: int, workers: int, device: torch.device) -> Iterator:
         """The batches from a step on, prepared by ``workers`` processes."""
-        return iter(
-            torch.utils.data.DataLoader(
-                self,
-                batch_size=None,
-                sampler=range(first, len(self)),
-                num_workers=workers,
-                generator=torch.Generator(),  # else it draws from the global one, each time anew
-                pin_memory=device.type == "cuda",
-                prefetch_factor=4 if workers else None,
-            )
+        loader = torch.utils.data.DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(first, len(self)),
+            num_workers=workers,
+            generator=torch.Generator(),  # else it draws from the global one, each time anew
+            pin_memory=device.type == "cuda",
+            prefetch_factor=4 if workers else None,
         )
+        try:
+            yield from loader
+        except Exception as error:
+            if "Original Traceback" not in str(error):
+                raise
+            last = str(error).rstrip().splitlines()[-1]  # after a worker's traceback: Type: message
+            raise type(error)(last.partition(": ")[2] or last) from None
 
 
 def batches(config: TrainConfig, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:

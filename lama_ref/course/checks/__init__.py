@@ -9,6 +9,7 @@ from .adversarial import *  # noqa: F403
 from .core import attempted, require_all
 from .fourier import *  # noqa: F403
 from .hiding import *  # noqa: F403
+from .judging import *  # noqa: F403
 from .networks import *  # noqa: F403
 from .perceptual import *  # noqa: F403
 from .start import *  # noqa: F403
