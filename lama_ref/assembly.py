@@ -72,7 +72,9 @@ def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> 
     perceptual = None
     if config.features and config.weights.perceptual:
         features = weights.load_encoder(config.features).to(device)
-        perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
+        perceptual = PerceptualLoss(
+            features, batchnorm=config.features_batchnorm, grey=config.features_grey
+        )
     return LaMaLoss(state.discriminator, perceptual, config.weights)
 
 

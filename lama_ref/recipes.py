@@ -38,6 +38,7 @@ class TrainConfig:
         features: network of the perceptual loss, a shipped one by name, such as
             "segmentation-dilated", or a file; None leaves the term out.
         features_batchnorm: "train" normalises its features by the batch, as was published.
+        features_grey: show it the pictures without their colours, against coloured speckle.
         discriminator_width: channels of the discriminator's first layer.
         double_forward: predict anew for the discriminator's step, as was published.
         average: decay of the generator's moving average (EMA), which is then what is saved.
@@ -77,6 +78,7 @@ class TrainConfig:
     )
     features: str | None = "segmentation-dilated"
     features_batchnorm: Literal["eval", "train"] = "eval"
+    features_grey: bool = False
     discriminator_width: int = 32
     double_forward: bool = False
     average: float | None = 0.998

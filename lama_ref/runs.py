@@ -35,6 +35,7 @@ from .data import weights as weight_files
 from .data.batches import Batches
 from .generator import Generator
 from .losses import LaMaLoss, LossWeights, chance_level, patch_labels
+from .recipes import from_dict
 from .training import TrainConfig, settle_batchnorm, training_step, unwrap
 
 FREE = ("save_every", "panel_every", "panels", "workers", "device")
@@ -43,11 +44,11 @@ FREE = ("save_every", "panel_every", "panels", "workers", "device")
 
 def _check_same(folder: Path, config: TrainConfig, data: str, saved: dict) -> None:
     """ValueError if a run is to be continued with settings that change what is learned."""
-    now, then = json.loads(json.dumps(asdict(config))), json.loads(saved["config"])
+    now, then = asdict(config), asdict(from_dict(json.loads(saved["config"])))  # of any version
     moved = ("data",) if saved.get("data") == data else ()  # the same files in another place
-    changed = [k for k in now if k not in (*FREE, *moved) and now[k] != then.get(k)]
+    changed = [k for k in now if k not in (*FREE, *moved) and now[k] != then[k]]
     if changed:
-        was = ", ".join(f"{k}={then.get(k)!r} (now {now[k]!r})" for k in changed)
+        was = ", ".join(f"{k}={then[k]!r} (now {now[k]!r})" for k in changed)
         raise ValueError(
             f"{folder} holds a run with {was}: to carry on with other settings, take a new "
             f"folder and --start {folder}"

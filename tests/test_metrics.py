@@ -90,6 +90,39 @@ def test_ring_colour_sees_a_tint_at_the_edge_and_nothing_else():
     assert metrics.ring_colour(image + 0.2, image, everywhere) == pytest.approx(0.2)
 
 
+def test_hole_correlation_is_pearsons():
+    image, mask = published(3)
+    result = RNG.random(image.shape)
+    found = metrics.hole_correlation(result, image, mask)
+    for value, y, x, hole in zip(found, result, image, mask):
+        expected = np.corrcoef(y.mean(0)[hole], x.mean(0)[hole])[0, 1]
+        assert value == pytest.approx(expected, abs=1e-6)
+    paler = np.where(mask[:, None], 0.3 + 0.2 * image, RNG.random(image.shape))
+    np.testing.assert_allclose(metrics.hole_correlation(paler, image, mask), 1, atol=1e-6)
+    np.testing.assert_allclose(metrics.hole_correlation(1 - image, image, mask), -1, atol=1e-6)
+    flat = np.full_like(image, 0.4)
+    assert (metrics.hole_correlation(flat, image, mask) == 0).all()
+
+
+def test_colour_grain_sees_coloured_speckle_and_nothing_else():
+    image = np.full((1, 3, 40, 40), 0.5)
+    mask = np.zeros((1, 40, 40), bool)
+    mask[:, 10:30, 10:30] = True
+    noise = RNG.normal(0, 0.1, (1, 3, 40, 40))
+
+    def grain(result):
+        return metrics.colour_grain(np.where(mask[:, None], result, image), image, mask)[0]
+
+    # white noise s per channel: colour has s sqrt(2/3), less 1/25 of it in the mean of 5x5 pixels
+    expected = 0.1 * np.sqrt(2 / 3) * np.sqrt(24 / 25) * np.sqrt(2 / np.pi)
+    assert grain(image + noise) == pytest.approx(expected, rel=0.06)
+    assert abs(grain(image + noise[:, :1])) < 1e-12  # grey grain
+    tint = np.array([0.2, -0.1, 0.0])[None, :, None, None]
+    assert abs(metrics.colour_grain(image + tint, image, mask)[0]) < 1e-12  # a wrong hue, but flat
+    speckled = image + noise
+    assert metrics.colour_grain(image, speckled, mask)[0] == pytest.approx(-expected, rel=0.06)
+
+
 def test_seam_gradient_is_the_excess_step():
     ramp = np.broadcast_to(np.arange(32) / 64, (1, 3, 32, 32))  # 1/64 a column, none a row
     mask = np.zeros((1, 32, 32), bool)

@@ -157,6 +157,16 @@ def test_loss_by_hand():
     assert PerceptualLoss(features, "mean")(a, b).item() == pytest.approx(sum(layers) / 2)
 
 
+def test_grey_loss_sees_no_colours():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    loss = PerceptualLoss(lambda x: [net(x)], grey=True)
+    x, y = torch.rand(2, 2, 3, 9, 9)
+    grey = [z.mean(1, keepdim=True).repeat(1, 3, 1, 1) for z in (x, y)]
+    torch.testing.assert_close(loss(x, y), PerceptualLoss(lambda x: [net(x)])(*grey))
+    other_hue = x + torch.tensor([0.2, -0.3, 0.1])[:, None, None]
+    assert loss(other_hue, x) < 1e-10 < PerceptualLoss(lambda x: [net(x)])(other_hue, x)
+
+
 def test_gradient_reaches_the_prediction_alone():
     net = FeatureNet(FeatureConfig(width=4)).double()
     rng = np.random.default_rng(0)

@@ -307,6 +307,19 @@ def test_other_settings_do_not_continue_a_run(tmp_path):
     train(config(save_every=1, workers=1), tmp_path, progress=False)  # these are free
 
 
+def test_a_run_of_before_an_option_was_there_goes_on(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_before(patch, 3, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError):
+            train(config(), tmp_path / "run", progress=False)
+    saved = run_files.load_checkpoint(tmp_path / "run")
+    settings = json.loads(saved["config"])
+    del settings["features_grey"]
+    run_files.save_checkpoint(tmp_path / "run", saved | {"config": json.dumps(settings)})
+    train(config(), tmp_path / "run", progress=False)
+    assert [line["step"] for line in log(tmp_path / "run")] == [3, 6]
+
+
 def test_the_loader_is_not_the_bottleneck(tmp_path):
     """The goal is 15 % of a step of "mini", whose steps are of the cheapest kind at first."""
     few = replace(RECIPES["mini"], steps=8, l1_until=1.0, settle=0, device="cpu", log_every=4)

@@ -122,6 +122,23 @@ def ring_colour(result: NDArray, image: NDArray, mask: NDArray, width: int | Non
     return np.array(values)
 
 
+def colour_grain(result: NDArray, image: NDArray, mask: NDArray) -> Values:
+    """Is there coloured speckle? Fine detail of colour in the hole beyond that of the real picture.
+
+    Colour is each channel minus the mean of the three, detail its difference from the mean of
+    5 x 5 pixels, measured as mean absolute value: 0 is right, above 0 speckle, below 0 too smooth.
+    """
+    from scipy.ndimage import uniform_filter
+
+    _difference(result, image, mask)
+
+    def detail(x: NDArray) -> NDArray:
+        colour = x.astype(np.float64) - x.mean(1, keepdims=True, dtype=np.float64)
+        return np.abs(colour - uniform_filter(colour, (1, 1, 5, 5))).mean(1)
+
+    return _in_hole(detail(result) - detail(image), mask)
+
+
 def seam_gradient(result: NDArray, image: NDArray, mask: NDArray) -> Values:
     """Is there an edge where the hole's edge was? Excess of the step across it.
 
@@ -201,6 +218,12 @@ PICTURE_METRICS = {
     "ring-colour": Metric(
         "error of the mean colour of each hole's outer ring, a 64th of the side",
         compute=ring_colour,
+    ),
+    "colour-grain": Metric(
+        "fine detail of colour in the hole (beyond 5x5 means), minus that of the real picture",
+        "zero",
+        False,
+        colour_grain,
     ),
     "seam-gradient": Metric(
         "step across the hole's edge, minus that of the real picture", "zero", False, seam_gradient
