@@ -12,6 +12,7 @@ from .hiding import *  # noqa: F403
 from .judging import *  # noqa: F403
 from .networks import *  # noqa: F403
 from .perceptual import *  # noqa: F403
+from .resolution import *  # noqa: F403
 from .start import *  # noqa: F403
 from .training import *  # noqa: F403
 
