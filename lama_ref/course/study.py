@@ -139,16 +139,13 @@ def ChoicePanel(  # noqa: N802  a widget's class, made when ipywidgets is there
             self.buttons = [ipywidgets.Button(description=side) for side in ("left", "right")]
             for button in self.buttons:
                 button.on_click(lambda pressed: self.choose(pressed.description))
-            shown = [self.left, self.right] if context is None else list(self._views())
+            shown = [self.context, self.left, self.right][context is None :]
             super().__init__(
                 [ipywidgets.HBox(shown), ipywidgets.HBox([*self.buttons, self.message])]
             )
             self.answers: list[bool] = []
             self.outcome: Outcome | None = None
             self._show()
-
-        def _views(self) -> tuple[Any, Any, Any]:
-            return self.context, self.left, self.right
 
         def choose(self, side: Side) -> None:
             """Answer the trial that is shown, and show the next one."""

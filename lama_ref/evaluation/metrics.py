@@ -134,7 +134,7 @@ def colour_grain(result: NDArray, image: NDArray, mask: NDArray) -> Values:
 
     def detail(x: NDArray) -> NDArray:
         colour = x.astype(np.float64) - x.mean(1, keepdims=True, dtype=np.float64)
-        return np.abs(colour - uniform_filter(colour, (1, 1, 5, 5))).mean(1)
+        return np.abs(colour - uniform_filter(colour, 5, axes=(2, 3))).mean(1)
 
     return _in_hole(detail(result) - detail(image), mask)
 
