@@ -11,7 +11,7 @@ from .data import weights
 from .discriminator import Discriminator, build_discriminator
 from .generator import Generator, build_generator
 from .losses import LaMaLoss
-from .perceptual import PerceptualLoss
+from .perceptual import Grey, PerceptualLoss
 from .recipes import TrainConfig
 from .training import TrainState
 
@@ -72,9 +72,9 @@ def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> 
     perceptual = None
     if config.features and config.weights.perceptual:
         features = weights.load_encoder(config.features).to(device)
-        perceptual = PerceptualLoss(
-            features, batchnorm=config.features_batchnorm, grey=config.features_grey
-        )
+        if config.features_grey:
+            features = nn.Sequential(Grey(), features)
+        perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
     return LaMaLoss(state.discriminator, perceptual, config.weights)
 
 

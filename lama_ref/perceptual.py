@@ -42,8 +42,6 @@ class PerceptualLoss(nn.Module):
             on a module around it: phi is then one fixed function, as the paper has it. "train"
             lets it follow, as in the published training, where phi normalised x and y each by
             its own batch, and its running statistics drifted.
-        grey: show ``features`` the mean of the channels alone. A small network has blind spots
-            that a generator learns to fill with coloured speckle, which it cannot do this way.
 
     Raises:
         ValueError: unknown ``reduction`` or ``batchnorm``; in use, two pictures of unequal shapes.
@@ -55,7 +53,6 @@ class PerceptualLoss(nn.Module):
         features: Features,
         reduction: Literal["sum", "mean"] = "sum",
         batchnorm: Literal["eval", "train"] = "eval",
-        grey: bool = False,
     ):
         super().__init__()
         if reduction not in ("sum", "mean"):
@@ -68,7 +65,6 @@ class PerceptualLoss(nn.Module):
                 "lama_ref.data.weights.load_features(name) loads a shipped one"
             )
         self.features, self.reduction, self.batchnorm = features, reduction, batchnorm
-        self.grey = grey
         if isinstance(features, nn.Module):
             features.requires_grad_(False)
         self.train(self.training)
@@ -86,8 +82,6 @@ class PerceptualLoss(nn.Module):
                 "prediction and image must have one shape, "
                 f"not {tuple(prediction.shape)} and {tuple(image.shape)}"
             )
-        if self.grey:
-            prediction, image = (x.mean(1, keepdim=True).expand_as(x) for x in (prediction, image))
         with torch.no_grad():  # the real picture is a target
             real = map(at_least_float32, self.features(image))
         fake = map(at_least_float32, self.features(prediction))
@@ -96,6 +90,16 @@ class PerceptualLoss(nn.Module):
     def forward(self, prediction: Tensor, image: Tensor) -> Tensor:
         layers = self.layers(prediction, image)
         return layers.sum() if self.reduction == "sum" else layers.mean()
+
+
+class Grey(nn.Module):
+    """The mean of the channels in place of each: nn.Sequential(Grey(), features) sees no colours.
+
+    A small feature network may not notice coloured speckle, which a generator then learns to paint.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.mean(1, keepdim=True).expand_as(image)
 
 
 # --------------------------------------------------------------------------- ResNet50

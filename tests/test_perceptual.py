@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lama_ref import LaMaLoss, build_discriminator, build_generator, official, perceptual
 from lama_ref.data import pretext, scenes, weights
 from lama_ref.losses import LossWeights
-from lama_ref.perceptual import FeatureConfig, FeatureNet, PerceptualLoss, ResNet50
+from lama_ref.perceptual import FeatureConfig, FeatureNet, Grey, PerceptualLoss, ResNet50
 from lama_ref.training import PRESETS, TrainState, training_step
 
 KINDS = ("dilated", "regular", "fourier")
@@ -157,14 +157,17 @@ def test_loss_by_hand():
     assert PerceptualLoss(features, "mean")(a, b).item() == pytest.approx(sum(layers) / 2)
 
 
-def test_grey_loss_sees_no_colours():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
-    loss = PerceptualLoss(lambda x: [net(x)], grey=True)
+def test_grey_features_see_no_colours():
+    class Maps(nn.Conv2d):
+        def forward(self, x):
+            return [super().forward(x).relu()]
+
+    net = Maps(3, 4, 3)
+    colour, grey = PerceptualLoss(net), PerceptualLoss(nn.Sequential(Grey(), net))
     x, y = torch.rand(2, 2, 3, 9, 9)
-    grey = [z.mean(1, keepdim=True).repeat(1, 3, 1, 1) for z in (x, y)]
-    torch.testing.assert_close(loss(x, y), PerceptualLoss(lambda x: [net(x)])(*grey))
+    torch.testing.assert_close(grey(x, y), colour(Grey()(x), Grey()(y)))
     other_hue = x + torch.tensor([0.2, -0.3, 0.1])[:, None, None]
-    assert loss(other_hue, x) < 1e-10 < PerceptualLoss(lambda x: [net(x)])(other_hue, x)
+    assert grey(other_hue, x) < 1e-10 < colour(other_hue, x)
 
 
 def test_gradient_reaches_the_prediction_alone():
