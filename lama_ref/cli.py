@@ -183,7 +183,9 @@ def reproduce(
     from .evaluation import reproduce as experiments
 
     options = {"seeds": seeds, "budget": budget, "photographs": photographs}
+    output = output or folder / f"{name}.json"
     print(experiments.text(experiments.reproduce(name, folder, output, **options)))
+    print(f"wrote {output}")
     return 0
 
 

@@ -219,7 +219,7 @@ class Run:
         line = {"step": state.step, "crop": config.stage(state.step - 1)[0]}
         line |= {"lr": config.lr * config.speed(state.step - 1)}
         line |= {k: round(v, 5) for k, v in means.items()}
-        line |= {"seconds": round(progress["seconds"], 1), "skipped": progress["skipped"]}
+        line |= {"seconds": round(progress["seconds"], 3), "skipped": progress["skipped"]}
         line |= {"data_share": round(progress["waited"] / progress["seconds"], 3)}
         progress["sums"] = {}
         if self.rank == 0:

@@ -71,11 +71,14 @@ class CardConfig:
     def __post_init__(self) -> None:
         if self.n < 2 or self.batch == 0:
             raise ValueError(f"a card needs n >= 2 and batch >= 1, not {self.n} and {self.batch}")
-        if not all(size.isdecimal() and int(size) >= 16 for size in _split(self.sizes)):
+        sizes = _split(self.sizes)
+        if not sizes or not all(size.isdecimal() and int(size) >= 16 for size in sizes):
             raise ValueError(f"sizes must be whole numbers from 16, as 256,512, not {self.sizes!r}")
-        for preset in _split(self.masks):
+        for preset in _split(self.masks) or [self.masks]:
             if preset not in PRESETS:
                 raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
+        if not _split(self.weights) + _split(self.rivals):
+            raise ValueError("nothing to measure: weights and rivals are both empty")
 
 
 @dataclass(frozen=True)
