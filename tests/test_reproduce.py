@@ -1,6 +1,7 @@
 """Experiments: intervals by the textbook, verdicts that follow them, a whole one in small."""
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from lama_ref import cli
 from lama_ref.evaluation import compare, reproduce
 from lama_ref.evaluation.experiments import EXPERIMENTS, RUNS, Experiment, beats, loses_less
 from lama_ref.evaluation.verdicts import Numbers, estimate, judge
+from lama_ref.runs import train
 
 PLACE = ("scenes", "wide", 64)
 
@@ -125,6 +127,21 @@ def small(monkeypatch):
     arms = {"a": "one", "b": "other", "mean": "mean"}
     more = dict(cited="c", remarks="r.", sizes=(32, 64), n=4, metrics=("hole-l1", "swd"))
     monkeypatch.setitem(EXPERIMENTS, "table4", Experiment("T", arms, claims, **more))
+
+
+def test_seconds_a_step_are_those_of_the_training_loop(small, monkeypatch):
+    times = []
+
+    def watched(config, folder, **options):
+        path = train(config, folder, **options)
+        lines = (folder / "log.jsonl").read_text().splitlines()
+        times.extend(json.loads(line)["seconds"] for line in lines)
+        return path
+
+    monkeypatch.setattr(reproduce, "train", watched)
+    seconds = reproduce.step_seconds(RUNS["one"])
+    assert len(times) == 16 and min(np.diff(times)) < 2 * seconds < 2 * max(np.diff(times))
+    assert any(round(t, 1) != t for t in times)  # tenths would be no time of a step
 
 
 def test_a_whole_experiment(small, tmp_path, monkeypatch):
