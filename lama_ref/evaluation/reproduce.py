@@ -59,7 +59,11 @@ def reproduce(
     if budget is not None:
         arms = arms | {arm: f"trio-{arm}" for arm in experiment.quick}
     runs = {run: RUNS[run] for run in arms.values() if run in RUNS}
-    speeds = {run: step_seconds(config) for run, config in runs.items()}
+    rounds = [  # in turn, so that what else the machine does slows all alike
+        {run: step_seconds(config) for run, config in runs.items()}
+        for _ in range(3 if budget is None else 1)
+    ]
+    speeds = {run: float(np.median([each[run] for each in rounds])) for run in runs}
     full = {run: config.steps * speeds[run] for run, config in runs.items()}
     if budget is not None:
         runs, seeds = shortened(runs, full, seeds, budget)
