@@ -5,6 +5,7 @@ Each check prints "not attempted" for a stub that raises ``NotImplementedError``
 for any other. Solution notebooks end with :func:`require_all`.
 """
 
+from .ablations import *  # noqa: F403
 from .adversarial import *  # noqa: F403
 from .core import attempted, require_all
 from .fourier import *  # noqa: F403
