@@ -105,6 +105,19 @@ def test_panels_show_holes_results_and_originals(tmp_path):
         card_of(panels=2)
 
 
+def test_enlarged_photographs_are_counted_and_named(tmp_path):
+    for i, side in enumerate((40, 64, 100)):
+        Image.new("RGB", (120, side), (9 * i, 90, 90)).save(tmp_path / f"{i}.png")
+    options = dict(data=str(tmp_path), weights="mean", rivals="", metrics="hole-l1", n=3)
+    with pytest.warns(UserWarning, match="1 of 3 photographs are smaller than 64 px"):
+        card = card_of(tmp_path / "out", **options, sizes="32,64")
+    small, large = card["cells"]
+    assert "enlarged" not in small and large["enlarged"] == 1
+    written = (tmp_path / "out" / "card.md").read_text()
+    assert written.count("n = 3;") == 1
+    assert written.count("n = 3 (1 enlarged from smaller photographs);") == 1
+
+
 def test_a_rerun_does_only_what_is_missing(tmp_path, monkeypatch):
     done = []
     real = measure.Cell.measure

@@ -1,7 +1,6 @@
 """Experiments: intervals by the textbook, verdicts that follow them, a whole one in small."""
 
 import json
-import time
 from dataclasses import replace
 
 import numpy as np

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,14 @@ class Bench:
                     "masks": preset, "size": size, "n": n, "hole_share": round(masks.mean(), 4),
                     "masks_sha256": masks_sha256(masks), "pictures_sha256": pictures.sha256(),
                 }  # fmt: skip
+                if small := pictures.enlarged():
+                    setting["enlarged"] = small
+                    warnings.warn(
+                        f"{small} of {n} photographs are smaller than {size} px and get enlarged, "
+                        "which blurs what the models are compared with: give larger ones, or fewer"
+                        " sizes",
+                        stacklevel=3,
+                    )
                 for label, m in self.models.items():
                     bar.set_postfix_str(f"{label}, {preset}, {size} px")
                     key = {"model": m.identity, "metrics": self.judges.variants}

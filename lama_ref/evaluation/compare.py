@@ -98,6 +98,16 @@ class Pictures:
             else:
                 yield _square(self.paths[i], self.size)
 
+    def enlarged(self) -> int:
+        """How many photographs are smaller than ``size``: enlarged, they have no fine detail."""
+        from PIL import Image
+
+        small = 0
+        for path in self.paths or ():
+            with Image.open(path) as image:
+                small += min(image.size) < self.size
+        return small
+
     def sha256(self) -> str:
         """Hash of the pictures as 8-bit pixels, in order."""
         digest = hashlib.sha256(f"{self.n} {self.size}".encode())

@@ -91,7 +91,7 @@ def table(card: dict[str, Any]) -> str:
     for cell in card["cells"]:
         lines += [
             f"## Masks {cell['masks']}, {cell['size']} px",
-            f"n = {cell['n']}; mean hole share {cell['hole_share']:.1%}; SHA-256 of the masks "
+            f"{counted(cell)}; mean hole share {cell['hole_share']:.1%}; SHA-256 of the masks "
             f"{cell['masks_sha256'][:12]}, of the pictures {cell['pictures_sha256'][:12]}.",
         ]
         digests = [i.get("sha256", "")[:8] for i in card["models"].values()]
@@ -108,6 +108,12 @@ def table(card: dict[str, Any]) -> str:
     variants = [[name, metric["variant"]] for name, metric in card["metrics"].items()]
     lines += ["## Metrics", markdown(["metric", "variant"], variants)]
     return "\n\n".join(lines)
+
+
+def counted(cell: dict[str, Any]) -> str:
+    """How many pictures, and how many of them are no sharper than smaller ones."""
+    small = f" ({cell['enlarged']} enlarged from smaller photographs)" if "enlarged" in cell else ""
+    return f"n = {cell['n']}{small}"
 
 
 def _block(card: dict, head: list[str], columns: list[dict[str, list]]) -> str:

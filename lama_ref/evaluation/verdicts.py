@@ -119,7 +119,7 @@ def text(result: dict[str, Any]) -> str:
             rows.append([arm, *(f"{v} ({e})" if "," in e else v for v, e in zip(shown, each))])
         lines += [
             f"## {cell['data']}, {cell['masks']} masks, {cell['size']} px",
-            f"n = {cell['n']}; holes {cell['hole_share']:.0%}; SHA-256 of the masks "
+            f"{report.counted(cell)}; holes {cell['hole_share']:.0%}; SHA-256 of the masks "
             f"{cell['masks_sha256'][:12]}, of the pictures {cell['pictures_sha256'][:12]}; in "
             "round brackets each seed.",
             report.markdown(["arm", *what], rows),
