@@ -132,7 +132,7 @@ def _half(parts: list[tuple[float, int]]) -> float:
 
 # --------------------------------------------------------------------------- 9.3
 @exercise("9.3")
-def seeds_needed(answer: Callable[..., int | None]) -> None:
+def seeds_needed(answer: Callable[..., Any]) -> None:
     """``answer(difference, pictures, n, s_a, s_b)``: smallest k that decides, or None."""
     for difference, pictures, n, s_a, s_b in (
         (1.0, 1e-4, 50, 0.1, 0.1),
