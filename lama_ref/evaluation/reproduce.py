@@ -66,7 +66,8 @@ def reproduce(
     speeds = {run: float(np.median([each[run] for each in rounds])) for run in runs}
     full = {run: config.steps * speeds[run] for run, config in runs.items()}
     if budget is not None:
-        runs, seeds = shortened(runs, full, seeds, budget)
+        left = budget - (time.monotonic() - began) / 60  # timing took its part
+        runs, seeds = shortened(runs, full, seeds, max(left, budget / 10))
         folder = folder / "quick"
     files: dict[str, list[str]] = {}  # of each arm, of each seed
     for arm, run in arms.items():
