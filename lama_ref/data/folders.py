@@ -147,6 +147,16 @@ def read_image(path: PathLike | IO[bytes]) -> Pixels:
         raise ValueError(message) from error
 
 
+def square(picture: Pixels, size: int) -> NDArray[np.float32]:
+    """The largest centred square of (H, W, 3), resized (bicubic): (3, size, size) in [0, 1]."""
+    image = Image.fromarray(picture)
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    box = (left, top, left + side, top + side)
+    image = image.resize((size, size), Image.Resampling.BICUBIC, box)
+    return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Any Pillow mode to RGB, for which Pillow's own convert() clips 16 bits and drops alpha."""
     if image.mode == "F" or image.mode.startswith("I"):

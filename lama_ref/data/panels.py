@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from .. import masks
 from ..generator import inpaint_batch
@@ -30,7 +29,7 @@ def pictures(folder: str | None, size: int) -> NDArray[np.float32]:
             found = list(folders.sample_photos().values())[:COUNT]
     except ModuleNotFoundError:
         found = []
-    cut = [_square(picture, size) for picture in found]
+    cut = [folders.square(picture, size) for picture in found]
     rest = scenes.batch(COUNT - len(cut), size, np.random.default_rng(0))[0]
     return np.concatenate([np.array(cut, np.float32).reshape(-1, 3, size, size), rest])
 
@@ -40,16 +39,6 @@ def _read(path: Path) -> NDArray[np.uint8] | None:
         return folders.read_image(path)
     except (OSError, ValueError):
         return None
-
-
-def _square(picture: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
-    """The largest centred square, resized."""
-    image = Image.fromarray(picture)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    image = image.resize((size, size), Image.Resampling.BICUBIC, box)
-    return np.asarray(image, np.float32).transpose(2, 0, 1) / 255
 
 
 @torch.no_grad()

@@ -172,9 +172,8 @@ class Bench:
                 if small := pictures.enlarged():
                     setting["enlarged"] = small
                     warnings.warn(
-                        f"{small} of {n} photographs are smaller than {size} px and get enlarged, "
-                        "which blurs what the models are compared with: give larger ones, or fewer"
-                        " sizes",
+                        f"{small} of {n} photographs are smaller than {size} px: enlarged, they "
+                        "lack the detail that models are compared with",
                         stacklevel=3,
                     )
                 for label, m in self.models.items():

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import masks
-from ..data import scenes
+from ..data import folders, scenes
 
 SHARE = (0.1, 0.5)  # of a picture that may be hole
 KEEP = 2**28  # bytes of pictures that stay in memory; larger sets are made anew for each model
@@ -68,8 +68,6 @@ class Pictures:
     def __init__(self, data: str | Path, size: int, n: int, seed: int = 1_000_000) -> None:
         self.data, self.size, self.seed, self.paths = str(data), size, seed, None
         if is_photographs(data):
-            from ..data import folders
-
             samples = sorted(folders.sample_paths().values())
             self.paths = (samples if data == "samples" else folders.list_images(data))[:n]
         else:
@@ -96,7 +94,7 @@ class Pictures:
             if self.paths is None:
                 yield scene(self.data, rng).render(self.size)[0]
             else:
-                yield _square(self.paths[i], self.size)
+                yield folders.square(folders.read_image(self.paths[i]), self.size)
 
     def enlarged(self) -> int:
         """How many photographs are smaller than ``size``: enlarged, they have no fine detail."""
@@ -114,19 +112,6 @@ class Pictures:
         for chunk in self.chunks(1):
             digest.update((chunk * 255).round().astype(np.uint8).tobytes())
         return digest.hexdigest()
-
-
-def _square(path: Path, size: int) -> NDArray[np.float32]:
-    from PIL import Image
-
-    from ..data import folders
-
-    image = Image.fromarray(folders.read_image(path))
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
-    square = image.resize((size, size), Image.Resampling.BICUBIC, box)
-    return np.asarray(square, np.float32).transpose(2, 0, 1) / 255
 
 
 def is_photographs(data: str | Path) -> bool:

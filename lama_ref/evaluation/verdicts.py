@@ -44,10 +44,8 @@ def estimate(terms: Sequence[tuple[int, Numbers]]) -> tuple[float, float, float,
     total = float(sum(factor * x.values.mean() for factor, x in terms))
     pictures = float(np.var(sum(factor * x.draws.mean(0) for factor, x in terms)))
     of_arms: dict[str, NDArray] = {}
-    for factor, x in terms:
-        of_arms[x.arm] = (
-            of_arms.get(x.arm, np.zeros(1)) + factor * x.values
-        )  # a seed's terms go together
+    for factor, x in terms:  # a seed's terms go together
+        of_arms[x.arm] = of_arms.get(x.arm, np.zeros(1)) + factor * x.values
     parts = [(np.var(c, ddof=1) / len(c), len(c) - 1) for c in of_arms.values() if len(c) > 1]
     seeds = float(sum(v for v, _ in parts))
     n = min(x.n for _, x in terms)
