@@ -22,10 +22,10 @@ _NAMES = {  # name: module in which it is defined
 }
 _MODULES = {  # name: where the module lives
     **{name: name for name in ("ffc", "generator", "discriminator", "perceptual", "losses")},
-    **{name: name for name in ("masks", "recipes", "training", "runs", "inference", "runtime")},
-    **{name: name for name in ("data", "evaluation", "course")},
-    "official": "data.official",
-    "scenes": "data.scenes",
+    **{name: name for name in ("masks", "training", "inference", "runtime")},
+    **{name: name for name in ("weights", "pictures", "highres", "runs", "evaluation", "course")},
+    "official": "weights.official",
+    "scenes": "pictures.scenes",
     "checks": "course.checks",
     "plots": "course.plots",
 }
@@ -34,28 +34,29 @@ __all__ = [*_NAMES, *_MODULES]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from . import course as course
-    from . import data as data
     from . import evaluation as evaluation
     from . import ffc as ffc
+    from . import highres as highres
     from . import inference as inference
     from . import losses as losses
     from . import masks as masks
     from . import perceptual as perceptual
-    from . import recipes as recipes
+    from . import pictures as pictures
     from . import runs as runs
     from . import runtime as runtime
     from . import training as training
+    from . import weights as weights
     from .course import checks as checks
     from .course import plots as plots
-    from .data import official as official
-    from .data import scenes as scenes
     from .discriminator import build_discriminator as build_discriminator
     from .generator import GeneratorConfig as GeneratorConfig
     from .generator import build_generator as build_generator
     from .inference import Inpainter as Inpainter
     from .losses import LaMaLoss as LaMaLoss
     from .perceptual import PerceptualLoss as PerceptualLoss
+    from .pictures import scenes as scenes
     from .runtime import device as device
+    from .weights import official as official
 
 
 def __getattr__(name: str):

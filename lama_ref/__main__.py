@@ -1,3 +1,3 @@
-from lama_ref.cli import main
+from .cli import main
 
 main()

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import masks, memory, runtime, strategies
-from .refinement import evaluating, pad_to
+from . import masks, runtime
+from .highres import memory, strategies
+from .highres.refine import evaluating, pad_to
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +40,7 @@ class Inpainter:
         device: "auto", or what ``torch.device`` takes.
         batch_size: pictures of equal size that go through the network at once.
         strategy: for large pictures, "whole", "crop", "refine" or "auto", or one of these with
-            settings, such as ``strategies.Crop(context=0.5)``; see :mod:`lama_ref.strategies`.
+            settings, such as ``Crop(context=0.5)``; see :mod:`lama_ref.highres.strategies`.
 
     Raises:
         ValueError: unknown name, one that is not fetched, a file that is no generator, or an

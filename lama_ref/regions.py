@@ -256,7 +256,7 @@ class Objects:
                     return found[rng.integers(len(found))]
             raise ValueError("the label map has no object that can be moved to make a mask")
         # Masks know nothing of data, but for this one kind, which needs pictures with labels.
-        from .data import scenes
+        from .pictures import scenes
 
         fine = -(-32 // min(size))  # tiny pictures take every n-th pixel of larger ones
         for tries in count():  # until a scene has a thing that is large enough

@@ -1,8 +1,8 @@
 """Training: one step that fits on a screen.
 
 The step follows the published order, generator first and then the discriminator, both with
-Adam. What is trained is a :class:`~lama_ref.recipes.TrainConfig`; the loop around the step, with
-everything that lets a run survive, is :mod:`lama_ref.runs`.
+Adam. What is trained is a :class:`~lama_ref.runs.recipes.TrainConfig`; the loop around the
+step, with everything that lets a run survive, is :mod:`lama_ref.runs.loop`.
 
 Source: LaMa section 3 and the published training code.
 """
@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from .generator import inpaint_batch
 from .losses import LaMaLoss, Terms
-from .recipes import PRESETS as PRESETS
-from .recipes import TrainConfig as TrainConfig
+from .runs.recipes import TrainConfig
 
 
 @dataclass

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lama_ref.data import augment as module
-from lama_ref.data.augment import AUGMENTATIONS, augment, equalise, hue_matrix, recolour, window
+from lama_ref.pictures import augment as module
+from lama_ref.pictures.augment import AUGMENTATIONS, augment, equalise, hue_matrix, recolour, window
 
 GEOMETRY = ("perspective", "affine")
 
@@ -338,7 +338,7 @@ def test_fast_enough_to_feed_training():
 
 
 def test_imports_stay_light():
-    code = "import sys, lama_ref.data.augment; print('PIL' in sys.modules, 'cv2' in sys.modules)"
+    code = "import sys, lama_ref.pictures.augment;print('PIL' in sys.modules, 'cv2' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "False False", result.stderr
 

@@ -8,11 +8,12 @@ from PIL import Image
 
 from lama_ref import cli
 from lama_ref.data import weights
-from lama_ref.evaluation import baselines, cards, compare, measure, metrics, report, sheets
+from lama_ref.evaluation import baselines, cards, held_out, measure, metrics, report
 from lama_ref.evaluation.cards import CardConfig, evaluate
 from lama_ref.evaluation.texture import TexturePatches, sliced_wasserstein
 from lama_ref.generator import build_generator
 from lama_ref.inference import Inpainter
+from lama_ref.pictures import sheets
 
 SMALL = dict(weights="mini-fourier", n=3, sizes="64", metrics="hole-l1,psnr,swd", seed=5)
 
@@ -24,8 +25,8 @@ def card_of(output=None, **changes):
 def test_numbers_by_hand():
     card = card_of()
     (cell,) = card["cells"]
-    images, masks = compare.pictures("scenes", 64, 3, 5), compare.holes("wide", 64, 3, 5)
-    assert cell["masks_sha256"] == compare.masks_sha256(masks) and cell["n"] == 3
+    images, masks = held_out.pictures("scenes", 64, 3, 5), held_out.holes("wide", 64, 3, 5)
+    assert cell["masks_sha256"] == held_out.masks_sha256(masks) and cell["n"] == 3
     filled = {
         name: np.stack([baselines.BASELINES[name](i, m) for i, m in zip(images, masks)])
         for name in ("telea", "navier-stokes")
@@ -57,7 +58,7 @@ def test_numbers_by_hand():
 
 def test_the_same_card_from_any_batch_and_with_pictures_made_anew(monkeypatch):
     whole = card_of(weights="mean", batch=3)
-    monkeypatch.setattr(compare, "KEEP", 0)
+    monkeypatch.setattr(held_out, "KEEP", 0)
     assert whole == card_of(weights="mean", batch=2)
 
 
@@ -92,7 +93,7 @@ def test_panels_show_holes_results_and_originals(tmp_path):
     (path,) = tmp_path.glob("*.jpg")
     page = np.asarray(Image.open(path), np.float64) / 255
     assert path.name == "card_wide_64.jpg" and page.shape == (4 * 160, 90 + 2 * 160, 3)
-    images, masks = compare.pictures("samples", 64, 2, 5), compare.holes("wide", 64, 3, 5)[:2]
+    images, masks = held_out.pictures("samples", 64, 2, 5), held_out.holes("wide", 64, 3, 5)[:2]
     fills = np.stack([baselines.mean_fill(i, m) for i, m in zip(images, masks)])
     network = Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks)
     shown = [np.where(masks[:, None], sheets.RED, images), np.moveaxis(network, -1, 1), fills]

@@ -10,7 +10,7 @@ from lama_ref import checks
 from lama_ref.evaluation.experiments import RUNS, Claim, Experiment, beats, loses_less
 from lama_ref.evaluation.metrics import bootstrap_counts
 from lama_ref.evaluation.verdicts import Numbers, estimate
-from lama_ref.recipes import PRESETS
+from lama_ref.runs.recipes import PRESETS
 
 
 # --- right answers ----------------------------------------------------------------------------

@@ -167,12 +167,12 @@ def test_train_with_a_preset_and_mixed_data(tmp_path, capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
-    from lama_ref import runs
+    from lama_ref.runs import loop
 
     def stopped(*_, **__):
         raise KeyboardInterrupt("stopped at step 3; the same command continues")
 
-    monkeypatch.setattr(runs, "train", stopped)
+    monkeypatch.setattr(loop, "train", stopped)
     assert run("train", tmp_path / "run") == 130
     assert "stopped at step 3; the same command continues" in capsys.readouterr().err
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lama_ref.assembly import build_state
 from lama_ref.data import weights
-from lama_ref.recipes import from_dict
+from lama_ref.runs.assemble import build_state
+from lama_ref.runs.recipes import from_dict
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch without distributed"

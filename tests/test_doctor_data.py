@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from lama_ref import cli
-from lama_ref.data import sources
-from lama_ref.data.survey import FEW, Survey, survey
+from lama_ref.pictures import sources
+from lama_ref.pictures.survey import FEW, Survey, survey
 
 
 def run(*arguments):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from file_server import serve
 
-from lama_ref.data import download as module
-from lama_ref.data.download import DownloadError, download, extract, locked
+from lama_ref.weights import download as module
+from lama_ref.weights.download import DownloadError, download, extract, locked
 
 DATA = np.random.default_rng(0).bytes(200_000)
 OTHER = np.random.default_rng(1).bytes(200_000)

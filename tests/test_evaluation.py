@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lama_ref.data import scenes
-from lama_ref.evaluation import baselines, compare
-from lama_ref.evaluation.compare import Pictures, pictures
+from lama_ref.evaluation import baselines, held_out
+from lama_ref.evaluation.held_out import Pictures, pictures
 from lama_ref.masks import sample
+from lama_ref.pictures import scenes
 
 RNG = np.random.default_rng(0)
 
@@ -58,7 +58,7 @@ def test_scenes_are_those_of_the_seed_in_any_chunks(monkeypatch):
     np.testing.assert_array_equal(pictures("scenes", 32, 5, 7), expected)
     kept = Pictures("scenes", 32, 5, 7)
     next(kept.chunks(1))
-    monkeypatch.setattr(compare, "KEEP", 0)
+    monkeypatch.setattr(held_out, "KEEP", 0)
     made_anew = Pictures("scenes", 32, 5, 7)
     for one in (kept, made_anew):
         chunks = list(one.chunks(2))
@@ -70,7 +70,7 @@ def test_scenes_are_those_of_the_seed_in_any_chunks(monkeypatch):
 
 
 def test_masks_hide_10_to_50_percent_and_have_a_hash():
-    masks = compare.holes("wide", 64, 6, 3)
+    masks = held_out.holes("wide", 64, 6, 3)
     shares = masks.mean((1, 2))
     assert masks.shape == (6, 64, 64) and masks.dtype == bool
     assert shares.min() >= 0.1 and shares.max() <= 0.5
@@ -80,6 +80,6 @@ def test_masks_hide_10_to_50_percent_and_have_a_hash():
     other = masks.copy()
     other[5, 63, 63] ^= True
     digests = {
-        compare.masks_sha256(m) for m in (masks, other, masks[:5], masks.reshape(3, 128, 64))
+        held_out.masks_sha256(m) for m in (masks, other, masks[:5], masks.reshape(3, 128, 64))
     }
     assert len(digests) == 4

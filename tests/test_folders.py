@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lama_ref.data import folders
-from lama_ref.data.folders import image_names, list_images, read_image, to_image, to_tensor
+from lama_ref.pictures import photographs
+from lama_ref.pictures.photographs import image_names, list_images, read_image, to_image, to_tensor
 
 
 @pytest.fixture
@@ -221,26 +221,26 @@ def test_conversion_errors(picture):
 def test_sample_photos():
     pytest.importorskip("skimage")
     pytest.importorskip("matplotlib")
-    photos = folders.sample_photos()
+    photos = photographs.sample_photos()
     expected = {"astronaut", "chelsea", "coffee", "grace_hopper", "motorcycle", "rocket"}
     assert set(photos) == expected
     for photo in photos.values():
         assert photo.dtype == np.uint8 and photo.ndim == 3 and min(photo.shape[:2]) >= 300
         assert photo.std() > 20
-    assert np.array_equal(folders.sample_photo("coffee"), photos["coffee"])
+    assert np.array_equal(photographs.sample_photo("coffee"), photos["coffee"])
     with pytest.raises(ValueError, match="no sample photograph 'lena'.*astronaut"):
-        folders.sample_photo("lena")
+        photographs.sample_photo("lena")
 
 
 def test_sample_photos_missing(monkeypatch):
-    monkeypatch.setattr(folders.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(photographs.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install scikit-image matplotlib"):
-        folders.sample_photos()
+        photographs.sample_photos()
 
 
 def test_imports_stay_light():
     code = (
-        "import sys, lama_ref.data.folders, lama_ref.data.scenes;"
+        "import sys, lama_ref.pictures.photographs, lama_ref.pictures.scenes;"
         "print([m for m in ('cv2', 'skimage', 'matplotlib') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from lama_ref.cli import main
-from lama_ref.data import mask_sets
-from lama_ref.data.mask_sets import MaskSet, crop_range, load, make
+from lama_ref.pictures import sets
+from lama_ref.pictures.sets import MaskSet, crop_range, load, make
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_crop_range_is_the_published_one():
     mask[:] = False
     mask[:, 155:] = True  # at the far end: only crops that reach it
     assert crop_range(mask) == (59, 60)
-    assert mask_sets.square_crop(np.ones((5, 5), bool), np.random.default_rng(0)) == (0, 0)
+    assert sets.square_crop(np.ones((5, 5), bool), np.random.default_rng(0)) == (0, 0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -60,7 +60,7 @@ def test_crops_meet_the_hole_and_stay_inside(seed):
     mask[10:20, left : left + width] = True
     for image in (mask, mask.T):
         for _ in range(20):
-            top, start = mask_sets.square_crop(image, rng)
+            top, start = sets.square_crop(image, rng)
             crop = image[top : top + 30, start : start + 30]
             assert crop.shape == (30, 30) and crop.any()
 
@@ -124,7 +124,7 @@ def test_another_set_is_not_overwritten(tmp_path):
 
 def test_an_interrupted_run_can_be_repeated(tmp_path, monkeypatch):
     whole = make(settings(), tmp_path / "whole", progress=False)
-    one, calls = mask_sets._make_one, []
+    one, calls = sets._make_one, []
 
     def dies(*arguments):
         calls.append(arguments)
@@ -132,12 +132,12 @@ def test_an_interrupted_run_can_be_repeated(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return one(*arguments)
 
-    monkeypatch.setattr(mask_sets, "_make_one", dies)
+    monkeypatch.setattr(sets, "_make_one", dies)
     with pytest.raises(KeyboardInterrupt):
         make(settings(), tmp_path / "cut", progress=False)
     with pytest.raises(ValueError, match="not finished"):
         list(load(tmp_path / "cut"))
-    monkeypatch.setattr(mask_sets, "_make_one", one)
+    monkeypatch.setattr(sets, "_make_one", one)
     assert make(settings(), tmp_path / "cut", progress=False) == whole
 
 
@@ -301,12 +301,12 @@ def test_label_maps_that_do_not_fit_are_left_out(tmp_path):
 
 def test_variants_are_independent(monkeypatch, tmp_path):
     """Masks of one call of sample are spread evenly; the published sets draw them one by one."""
-    numbers, sample = [], mask_sets.masks.sample
+    numbers, sample = [], sets.masks.sample
 
     def spy(preset, size, n, rng, **options):
         numbers.append(n)
         return sample(preset, size, n, rng, **options)
 
-    monkeypatch.setattr(mask_sets.masks, "sample", spy)
+    monkeypatch.setattr(sets.masks, "sample", spy)
     make(settings(scenes=2, variants=4), tmp_path / "a", progress=False)
     assert numbers == [1] * 8

@@ -12,7 +12,7 @@ from scipy import linalg, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lama_ref.data import registry, weights
-from lama_ref.evaluation import backbones, distances, metrics
+from lama_ref.evaluation import distances, metrics, networks
 
 RNG = np.random.default_rng(0)
 
@@ -290,8 +290,8 @@ def test_lpips_by_its_definition(alexnet):
     import torch.nn.functional as F
 
     folder, state = alexnet
-    path, digest = backbones.find("lpips-alex", folder)
-    distance = backbones.lpips("lpips-alex", path)
+    path, digest = networks.find("lpips-alex", folder)
+    distance = networks.lpips("lpips-alex", path)
     (a, _), (b, _) = published(1), published(2)
     learned = Path(importlib.util.find_spec("lpips").origin).parent / "weights/v0.1/alex.pth"
     lin = torch.load(learned, map_location="cpu", weights_only=True)
@@ -322,28 +322,28 @@ def test_lpips_by_its_definition(alexnet):
 def test_missing_and_wrong_backbones_are_named(alexnet):
     folder, _ = alexnet
     with pytest.raises(FileNotFoundError, match="put vgg16-397923af.pth there.*swd") as caught:
-        backbones.find("lpips-vgg", folder)
+        networks.find("lpips-vgg", folder)
     assert str(folder) in str(caught.value)
     with pytest.raises(FileNotFoundError, match="lama-ref weights fetch lpips-alex.*swd"):
-        backbones.find("lpips-alex")
+        networks.find("lpips-alex")
     (folder / "cache").mkdir()
     name = registry.ENTRIES["lpips-alex"].file
     (folder / name).replace(folder / "cache" / name)
-    path, _ = backbones.find("lpips-alex")
+    path, _ = networks.find("lpips-alex")
     path.write_bytes(b"half of it")
     with pytest.raises(ValueError, match="is not lpips-alex.*download it again"):
-        backbones.find("lpips-alex")
+        networks.find("lpips-alex")
 
 
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install \"lama-ref\[fid\]\""):
-        backbones.inception(tmp_path / "x.pth")
+        networks.inception(tmp_path / "x.pth")
 
 
 def test_inception_features_are_those_of_torch_fidelity(tmp_path, monkeypatch):
     pytest.importorskip("torch_fidelity", exc_type=ImportError)
-    backbones.import_torchvision()
+    networks.import_torchvision()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     module = sys.modules[FeatureExtractorInceptionV3.__module__]
@@ -356,7 +356,7 @@ def test_inception_features_are_those_of_torch_fidelity(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network = Fresh("inception", ["2048"])
     torch.save(network.state_dict(), tmp_path / "inception.pth")
-    features = backbones.inception(tmp_path / "inception.pth")
+    features = networks.inception(tmp_path / "inception.pth")
     image, _ = published(1)
     pixels = torch.tensor((image * 255).round()).to(torch.uint8)
     np.testing.assert_allclose(features(image), network(pixels)[0].numpy(), rtol=1e-5)
@@ -364,12 +364,12 @@ def test_inception_features_are_those_of_torch_fidelity(tmp_path, monkeypatch):
 
 
 def test_segmentation_features_are_the_mean_of_the_last_layer():
-    path, digest = backbones.find("segmentation")
+    path, digest = networks.find("segmentation")
     image, _ = published(1)
     network = weights.load_features("segmentation-dilated")
     with torch.no_grad():
         expected = network(torch.tensor(image))[-1].mean((2, 3))
-    found = backbones.segmentation(path)(image)
+    found = networks.segmentation(path)(image)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert found.shape == (2, backbones.WIDTH)
+    assert found.shape == (2, networks.WIDTH)
     assert digest == weights.card("segmentation-dilated")["sha256"]

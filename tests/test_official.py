@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lama_ref import official
-from lama_ref.data import checkpoints, unpickle
 from lama_ref.discriminator import Discriminator, build_discriminator
 from lama_ref.generator import PRESETS, Generator, GeneratorConfig, build_generator
+from lama_ref.weights import checkpoints, unpickle
 
 SMALL = GeneratorConfig(width=8, blocks=1, downsamplings=2)
 

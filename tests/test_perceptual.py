@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lama_ref import LaMaLoss, build_discriminator, build_generator, official, perceptual
-from lama_ref.data import pretext, scenes, weights
+from lama_ref.data import weights
 from lama_ref.losses import LossWeights
 from lama_ref.perceptual import FeatureConfig, FeatureNet, Grey, PerceptualLoss, ResNet50
-from lama_ref.training import PRESETS, TrainState, training_step
+from lama_ref.pictures import scenes
+from lama_ref.runs import pretext
+from lama_ref.runs.recipes import PRESETS
+from lama_ref.training import TrainState, training_step
 
 KINDS = ("dilated", "regular", "fourier")
 

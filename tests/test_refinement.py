@@ -11,8 +11,8 @@ from golden_weights import fill_normal, fill_uniform, image_and_mask
 from scipy import ndimage
 
 import lama_ref
-from lama_ref import memory, refinement
-from lama_ref.refinement import Refine, blur, erode, halve, split
+from lama_ref.highres import memory, refine
+from lama_ref.highres.refine import Refine, blur, erode, halve, split
 
 
 def tiny(kind="fourier", **options):
@@ -108,7 +108,7 @@ def test_front_and_rear_are_the_generator(kind):
     x = torch.rand(1, 4, 96, 80)
     front, rear = split(generator)
     with torch.no_grad():
-        assert torch.equal(refinement._run(rear, front(x)), generator(x))
+        assert torch.equal(refine._run(rear, front(x)), generator(x))
     blocks = [part for piece in rear for part in piece if "Residual" in type(part).__name__]
     assert len(blocks) == 2 and not any("Residual" in type(part).__name__ for part in front)
 
@@ -140,7 +140,7 @@ def test_losses_are_what_the_paper_says():
     assert inner.any()
     adam = torch.optim.Adam(z, lr=0.002)
     for loss in large.losses:
-        out = refinement._run(rear, tuple(z))
+        out = refine._run(rear, tuple(z))
         known = (out - image).abs()[..., mask[0, 0] == 0].mean()
         deep = (halve(out) - small.result).abs()[..., inner].mean()
         assert loss == pytest.approx((known + deep).item(), rel=1e-5)
@@ -159,7 +159,7 @@ def test_recomputing_changes_memory_and_nothing_else(monkeypatch):
         return SMALL.scales(generator, image, mask)[-1]
 
     frugal, low = run(), memory.peak_of(run)
-    monkeypatch.setattr(refinement, "checkpoint", lambda piece, z, **_: piece(z))
+    monkeypatch.setattr(refine, "checkpoint", lambda piece, z, **_: piece(z))
     lavish, high = run(), memory.peak_of(run)
     assert torch.equal(frugal.result, lavish.result) and frugal.losses == lavish.losses
     assert low < 0.75 * high

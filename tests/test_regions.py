@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from lama_ref import masks, regions
-from lama_ref.data import scenes
+from lama_ref.pictures import scenes
 
 THINGS = scenes.THINGS
 

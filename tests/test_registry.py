@@ -18,10 +18,11 @@ from test_official import save_lightning, save_torchscript, small_generator
 
 import lama_ref
 from lama_ref import cli
-from lama_ref.data import download, official, registry, shelf, weights
-from lama_ref.data.download import DownloadError
+from lama_ref.data import registry, shelf, weights
 from lama_ref.generator import PRESETS, build_generator
 from lama_ref.perceptual import ResNet50
+from lama_ref.weights import download, official
+from lama_ref.weights.download import DownloadError
 
 GENERATOR = small_generator()
 RNG = np.random.default_rng(0)

@@ -8,10 +8,10 @@ import pytest
 from scipy import stats
 
 from lama_ref import cli
-from lama_ref.evaluation import compare, reproduce
+from lama_ref.evaluation import held_out, reproduce
 from lama_ref.evaluation.experiments import EXPERIMENTS, RUNS, Experiment, beats, loses_less
 from lama_ref.evaluation.verdicts import Numbers, estimate, judge
-from lama_ref.runs import train
+from lama_ref.runs.loop import train
 
 PLACE = ("scenes", "wide", 64)
 
@@ -208,7 +208,7 @@ def test_refusals(given, said, tmp_path):
 def test_periodic_scenes_repeat_and_tilted_ones_do_not():
     rng = np.random.default_rng(3)
     for _ in range(5):
-        one = compare.scene("periodic", rng)
+        one = held_out.scene("periodic", rng)
         assert one.ground.family != "plain" and not one.things
         m = np.array(one.ground.matrix).reshape(2, 2)
         period = 2 if one.ground.family == "brick" else 1  # rows are shifted: by 1/2, 1/3 or none
@@ -218,7 +218,7 @@ def test_periodic_scenes_repeat_and_tilted_ones_do_not():
         )
         np.testing.assert_allclose(one.render(64)[0], moved.render(64)[0], atol=2e-4)
         assert np.linalg.det(m) != 0
-    same = [compare.scene(f"perspective:{s}", np.random.default_rng(7)) for s in (0, 1)]
+    same = [held_out.scene(f"perspective:{s}", np.random.default_rng(7)) for s in (0, 1)]
     assert same[0].ground.matrix == same[1].ground.matrix
     assert np.hypot(*same[1].ground.tilt) == pytest.approx(1) and same[0].ground.tilt == (0, 0)
 
@@ -226,4 +226,4 @@ def test_periodic_scenes_repeat_and_tilted_ones_do_not():
 @pytest.mark.parametrize("kind", ["perspective", "perspective:2", "perspective:x", "periodic:1"])
 def test_kinds_of_scenes_that_are_not(kind):
     with pytest.raises(ValueError, match="perspective:S"):
-        compare.Pictures(kind, 32, 2)
+        held_out.Pictures(kind, 32, 2)

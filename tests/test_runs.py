@@ -17,15 +17,17 @@ import pytest
 import torch
 from PIL import Image
 
-from lama_ref import assembly, runs, training
-from lama_ref.data import panels, run_files, weights
-from lama_ref.data.batches import Batches, batches
+from lama_ref import training
+from lama_ref.data import weights
 from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import PRESETS, Generator, GeneratorConfig, build_generator
 from lama_ref.losses import LossWeights
-from lama_ref.recipes import PRESETS as RECIPES
-from lama_ref.recipes import TrainConfig
-from lama_ref.runs import train
+from lama_ref.pictures import panels
+from lama_ref.runs import assemble, disk, loop
+from lama_ref.runs.batches import Batches, batches
+from lama_ref.runs.loop import train
+from lama_ref.runs.recipes import PRESETS as RECIPES
+from lama_ref.runs.recipes import TrainConfig
 
 SMALL = dict(
     generator="tiny", data=("scenes",), stages=((0.0, 32, 2),), steps=6, save_every=2, settle=2,
@@ -63,7 +65,7 @@ def stop_before(monkeypatch, step: int, error: BaseException) -> None:
             raise error
         return original(state, *args)
 
-    monkeypatch.setattr(runs, "training_step", dies)
+    monkeypatch.setattr(loop, "training_step", dies)
 
 
 # --------------------------------------------------------------------------- continuing
@@ -82,7 +84,7 @@ def test_continued_equals_uninterrupted(tmp_path, settings, step, monkeypatch):
     assert same_files(tmp_path / "whole", tmp_path / "cut")
     assert log(tmp_path / "whole") == log(tmp_path / "cut")
     assert [line["step"] for line in log(tmp_path / "cut")] == [3, 6]
-    ends = [run_files.load_checkpoint(tmp_path / run)["random"] for run in ("whole", "cut")]
+    ends = [disk.load_checkpoint(tmp_path / run)["random"] for run in ("whole", "cut")]
     assert torch.equal(ends[0]["torch"], ends[1]["torch"])
 
 
@@ -102,7 +104,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
 
 def test_random_states_are_part_of_the_checkpoint(tmp_path, monkeypatch):
     """Nothing in a step draws from them so far; a variant with dropout would."""
-    original, last = runs.training_step, 6
+    original, last = loop.training_step, 6
 
     def noisy(state, *args):
         if state.step == last:
@@ -110,7 +112,7 @@ def test_random_states_are_part_of_the_checkpoint(tmp_path, monkeypatch):
         torch.rand(1), np.random.rand(), random.random()
         return original(state, *args)
 
-    monkeypatch.setattr(runs, "training_step", noisy)
+    monkeypatch.setattr(loop, "training_step", noisy)
     random.seed(5), np.random.seed(6)
     train(config(), tmp_path / "whole", progress=False)
     random.seed(5), np.random.seed(6)
@@ -120,7 +122,7 @@ def test_random_states_are_part_of_the_checkpoint(tmp_path, monkeypatch):
     last = 6
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     train(config(), tmp_path / "cut", progress=False)
-    whole, cut = (run_files.load_checkpoint(tmp_path / run)["random"] for run in ("whole", "cut"))
+    whole, cut = (disk.load_checkpoint(tmp_path / run)["random"] for run in ("whole", "cut"))
     assert whole["python"] == cut["python"] and torch.equal(whole["torch"], cut["torch"])
     assert (
         torch.equal(whole["numpy"][0], cut["numpy"][0]) and whole["numpy"][1:] == cut["numpy"][1:]
@@ -130,9 +132,9 @@ def test_random_states_are_part_of_the_checkpoint(tmp_path, monkeypatch):
 def test_every_random_state_returns():
     random.seed(1), np.random.seed(2), torch.manual_seed(3)
     np.random.randn()  # leaves a second Gaussian in store
-    saved = run_files.random_states()
+    saved = disk.random_states()
     expected = [random.random(), np.random.randn(), np.random.rand(), torch.rand(3).tolist()]
-    run_files.set_random_states(saved)
+    disk.set_random_states(saved)
     again = [random.random(), np.random.randn(), np.random.rand(), torch.rand(3).tolist()]
     assert expected == again
 
@@ -141,7 +143,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path):
     settings = config()
     train(settings, tmp_path / "whole", progress=False)
     train(replace(settings, workers=0), tmp_path / "run", progress=False)
-    newest, previous = (tmp_path / "run" / name for name in run_files.CHECKPOINTS)
+    newest, previous = (tmp_path / "run" / name for name in disk.CHECKPOINTS)
     newest.write_bytes(newest.read_bytes()[:5000])
     with pytest.warns(UserWarning, match="checkpoint.pt is damaged.*the one before"):
         train(settings, tmp_path / "run", progress=False)
@@ -157,7 +159,7 @@ def test_a_damaged_checkpoint_falls_back_on_the_one_before(tmp_path):
 def test_flipped_bits_are_damage_and_the_good_checkpoint_stays(tmp_path):
     train(config(), tmp_path / "whole", progress=False)
     train(config(), tmp_path / "run", progress=False)
-    newest, previous = (tmp_path / "run" / name for name in run_files.CHECKPOINTS)
+    newest, previous = (tmp_path / "run" / name for name in disk.CHECKPOINTS)
     data, good = bytearray(newest.read_bytes()), previous.read_bytes()
     with zipfile.ZipFile(newest) as archive:  # in the middle of the largest tensor
         entry = max(archive.infolist(), key=lambda e: e.file_size)
@@ -166,7 +168,7 @@ def test_flipped_bits_are_damage_and_the_good_checkpoint_stays(tmp_path):
     newest.write_bytes(data)
     assert torch.load(newest, weights_only=True)["step"] == 6  # torch does not notice
     with pytest.warns(UserWarning, match="damaged.*the one before"):
-        run = runs.Run(config(), tmp_path / "run")
+        run = loop.Run(config(), tmp_path / "run")
     assert previous.read_bytes() == good and not newest.exists()
     assert (tmp_path / "run" / "checkpoint.damaged.pt").exists()
     run.go(False)
@@ -174,28 +176,28 @@ def test_flipped_bits_are_damage_and_the_good_checkpoint_stays(tmp_path):
 
 
 def test_after_a_loss_that_is_no_number_one_begins_from_the_last_checkpoint(tmp_path, monkeypatch):
-    original = runs.training_step
+    original = loop.training_step
 
     def breaks(state, *args):
         terms = original(state, *args)
         return terms | {"l1": terms["l1"] * (float("nan") if state.step == 4 else 1)}
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "training_step", breaks)
+        patch.setattr(loop, "training_step", breaks)
         with pytest.raises(
             FloatingPointError, match=f"--start {re.escape(str(tmp_path))}"
         ) as error:
             train(config(), tmp_path / "a", progress=False)
     assert "lower lr" in str(error.value)
     g, d = weights.load_training(tmp_path / "a")
-    saved = run_files.load_checkpoint(tmp_path / "a")
+    saved = disk.load_checkpoint(tmp_path / "a")
     for network, name in ((g, "generator"), (d, "discriminator")):
         assert all(torch.equal(v, saved[name][k]) for k, v in network.state_dict().items())
     train(config(start=str(tmp_path / "a")), tmp_path / "b", progress=False)
 
 
 def test_one_process_at_a_time(tmp_path):
-    with run_files.locked(tmp_path / "run"):
+    with disk.locked(tmp_path / "run"):
         with pytest.raises(BlockingIOError, match="another process is training in .*run"):
             train(config(), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
@@ -271,12 +273,12 @@ def test_synchronised_batchnorm_is_taken_out_to_settle():
     g = build_generator("tiny")
     sync = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(g))
     assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in sync.modules())
-    plain = assembly.without_sync(sync)
+    plain = assemble.without_sync(sync)
     assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in plain.modules())
     x = torch.rand(2, 4, 32, 32)
     torch.testing.assert_close(plain.train()(x), g.train()(x))
     with pytest.raises(ValueError, match="sync_batchnorm needs GPUs"):
-        assembly._wrap(g, config(sync_batchnorm=True), torch.device("cpu"))
+        assemble._wrap(g, config(sync_batchnorm=True), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "weights.json"])
@@ -312,10 +314,10 @@ def test_a_run_of_before_an_option_was_there_goes_on(tmp_path, monkeypatch):
         stop_before(patch, 3, RuntimeError("power cut"))
         with pytest.raises(RuntimeError):
             train(config(), tmp_path / "run", progress=False)
-    saved = run_files.load_checkpoint(tmp_path / "run")
+    saved = disk.load_checkpoint(tmp_path / "run")
     settings = json.loads(saved["config"])
     del settings["features_grey"]
-    run_files.save_checkpoint(tmp_path / "run", saved | {"config": json.dumps(settings)})
+    disk.save_checkpoint(tmp_path / "run", saved | {"config": json.dumps(settings)})
     train(config(), tmp_path / "run", progress=False)
     assert [line["step"] for line in log(tmp_path / "run")] == [3, 6]
 
@@ -357,7 +359,7 @@ def test_a_signal_ends_the_step_first(tmp_path, number, monkeypatch):
         return original(state, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "training_step", signalled)
+        patch.setattr(loop, "training_step", signalled)
         before = signal.getsignal(number)
         with pytest.raises(KeyboardInterrupt, match="stopped at step 3; the same command"):
             train(config(save_every=100), tmp_path / "cut", progress=False)
@@ -431,7 +433,7 @@ def test_tensorboard_when_installed(tmp_path, monkeypatch):
     by_name = {name: (value, step) for name, value, step in seen[1:]}
     assert by_name["hole_l1"] == (log(tmp_path)[-1]["hole_l1"], 6)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert run_files.tensorboard(tmp_path, 0) is None
+    assert disk.tensorboard(tmp_path, 0) is None
 
 
 def test_the_weights_come_with_a_card(tmp_path):
@@ -491,7 +493,7 @@ def test_what_does_not_fit_complains_before_anything_is_written(tmp_path):
 def test_nothing_that_is_not_a_number_is_saved(tmp_path):
     with pytest.raises(FloatingPointError, match="(?s)not a number at step.*lower lr"):
         train(config(lr=1e30, clip=1e30, save_every=1), tmp_path, progress=False)
-    state = run_files.load_checkpoint(tmp_path)
+    state = disk.load_checkpoint(tmp_path)
     assert state is not None and state["step"] < 6
     assert all(v.isfinite().all() for v in state["generator"].values() if v.is_floating_point())
 
@@ -523,15 +525,15 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path):
 
 def test_a_save_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     train(config(), tmp_path, progress=False)
-    before = {name: (tmp_path / name).read_bytes() for name in run_files.CHECKPOINTS}
+    before = {name: (tmp_path / name).read_bytes() for name in disk.CHECKPOINTS}
 
     def full(number):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device.*same command continues"):
-        run_files.save_checkpoint(tmp_path, {"step": 7})
-    assert before == {name: (tmp_path / name).read_bytes() for name in run_files.CHECKPOINTS}
+        disk.save_checkpoint(tmp_path, {"step": 7})
+    assert before == {name: (tmp_path / name).read_bytes() for name in disk.CHECKPOINTS}
     assert not list(tmp_path.glob(".*"))
 
 
@@ -547,7 +549,7 @@ def test_fine_tuning_takes_over_both_networks(tmp_path):
     train(config(), tmp_path / "first", progress=False)
     g, d = weights.load_training(tmp_path / "first")
     start = config(start=str(tmp_path / "first"), generator="mini-fourier")  # the file decides
-    state = runs.build_state(start, torch.device("cpu"))
+    state = loop.build_state(start, torch.device("cpu"))
     for network, expected in ((state.generator, g), (state.discriminator, d)):
         for key, value in network.state_dict().items():
             assert torch.equal(value, expected.state_dict()[key])
@@ -603,7 +605,7 @@ def test_grey_features_are_an_option():
     seen = []
     for grey in (False, True):
         settings = config(features="segmentation-dilated", features_grey=grey)
-        loss = assembly.build_loss(settings, assembly.build_state(settings, cpu), cpu)
+        loss = assemble.build_loss(settings, assemble.build_state(settings, cpu), cpu)
         seen.append(float(loss.perceptual(other_hue, x)))
     assert seen[1] < 1e-6 < seen[0]
 

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from lama_ref.data import scenes
-from lama_ref.data.scenes import FAMILIES, LABELS, Scene, Surface, batch, sample_scene
+from lama_ref.pictures import scenes
+from lama_ref.pictures.scenes import FAMILIES, LABELS, Scene, Surface, batch, sample_scene
 
 OWN_LABELS = {
     "plain": {"plain"},

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lama_ref.data import folders, scenes
-from lama_ref.data.sources import GIVE_UP, Photos, Scenes, open_sources, parse
+from lama_ref.pictures import photographs, scenes
+from lama_ref.pictures.sources import GIVE_UP, Photos, Scenes, open_sources, parse
 
 
 def rng(seed=0):
@@ -127,7 +127,7 @@ def test_names_are_those_of_the_folder(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     source = Photos(str(tmp_path), 1.0, (), (1, 1))
-    assert [source.path(i) for i in range(len(source))] == folders.list_images(tmp_path)
+    assert [source.path(i) for i in range(len(source))] == photographs.list_images(tmp_path)
 
 
 def test_augmentations_and_zoom_reach_the_photographs(tmp_path):
@@ -189,14 +189,14 @@ def test_every_kind_of_file(tmp_path):
 
 
 def test_opening_reads_no_file(photos, monkeypatch):
-    monkeypatch.setattr(folders, "read_image", None)
-    monkeypatch.setattr(folders.Image, "open", None)
+    monkeypatch.setattr(photographs, "read_image", None)
+    monkeypatch.setattr(photographs.Image, "open", None)
     assert str(open_sources([photos])).endswith("(6 files)")
 
 
 def test_the_cache_changes_nothing_but_speed(photos, monkeypatch):
-    reads, read = [], folders.read_image
-    monkeypatch.setattr(folders, "read_image", lambda path: reads.append(path) or read(path))
+    reads, read = [], photographs.read_image
+    monkeypatch.setattr(photographs, "read_image", lambda path: reads.append(path) or read(path))
     each = 40 * 30 * 3
     results, counts, kept = [], [], []
     for limit in (0, 2 * each, 3 * each - 1, 2**30):

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 
 import lama_ref
-from lama_ref import cli, memory, strategies
-from lama_ref.strategies import Auto, Crop, Whole, blend, bytes_per_pixel, named
+from lama_ref import cli
+from lama_ref.highres import memory, strategies
+from lama_ref.highres.strategies import Auto, Crop, Whole, blend, bytes_per_pixel, named
 
 RESULTS = Path(__file__).parents[1] / "data" / "results" / "memory.json"
 
@@ -378,7 +379,7 @@ def test_command_line(tmp_path, capsys):
 
 
 def test_one_case_of_the_memory_table():
-    from lama_ref.evaluation.memory import measure, table
+    from lama_ref.evaluation.bench import measure, table
 
     row = measure("trio-fourier", "refine", 128)
     assert row["peak_gib"] >= row["before_gib"] > 0.05 and row["estimate_gib"] > 0

@@ -10,7 +10,7 @@ from lama_ref import training
 from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import GeneratorConfig, build_generator, inpaint_batch
 from lama_ref.losses import LaMaLoss, LossWeights
-from lama_ref.recipes import PRESETS, TrainConfig, from_dict
+from lama_ref.runs.recipes import PRESETS, TrainConfig, from_dict
 from lama_ref.training import TrainState, training_step
 
 TINY = GeneratorConfig(blocks=1, width=8, downsamplings=2)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from .. import masks
-from ..data import folders
+from ..pictures import photographs
 
 PHOTOGRAPHS = {  # name: mask preset (of a size that the shipped weights can fill) and seed
     "astronaut": ("narrow", 1),
@@ -24,7 +24,7 @@ def demo_inputs(height: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise ValueError(f"the pictures must be at least 16 px high, not {height}")
     inputs = {}
     for name, (preset, seed) in PHOTOGRAPHS.items():
-        photo = Image.fromarray(folders.sample_photo(name))
+        photo = Image.fromarray(photographs.sample_photo(name))
         width = round(photo.width * height / photo.height)
         array = np.asarray(photo.resize((width, height), Image.Resampling.LANCZOS))
         rng = np.random.default_rng(seed)

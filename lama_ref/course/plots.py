@@ -161,7 +161,7 @@ def augmentations(names: Sequence[str] = ("astronaut", "coffee"), size: int = 12
     """
     import matplotlib.pyplot as plt
 
-    from ..data import augment, folders
+    from ..pictures import augment, photographs
 
     def crop(photo, seed, used):
         return augment.augment(photo, size, np.random.default_rng(seed), used, zoom=(2, 2))
@@ -171,7 +171,7 @@ def augmentations(names: Sequence[str] = ("astronaut", "coffee"), size: int = 12
     size_in = (13, 1.6 * len(names) + 0.5)
     figure, axes = plt.subplots(len(names), 1 + len(kinds), figsize=size_in, squeeze=False)
     for row, name in zip(axes, names):
-        photo = folders.sample_photo(name)
+        photo = photographs.sample_photo(name)
         plain = crop(photo, seed, ())
         while any(np.array_equal(plain, crop(photo, seed, used)) for used in kinds[1:]):
             seed += 1

@@ -227,7 +227,7 @@ def paint_and_inpaint(
 
 def uploaded_photo(upload: ipywidgets.FileUpload) -> np.ndarray | None:
     """The file chosen last in an upload button, (H, W, 3) uint8; None if none was chosen."""
-    from ..data.folders import read_image
+    from ..pictures.photographs import read_image
 
     if not upload.value:
         return None

@@ -11,8 +11,8 @@ import textwrap
 import time
 from pathlib import Path
 
+from ..weights.download import DownloadError, download, extract, locked
 from . import registry, weights
-from .download import DownloadError, download, extract, locked
 from .registry import ENTRIES
 
 
@@ -66,7 +66,7 @@ def fetch(name: str, url: str | None = None) -> Path:
 
 def _plausible(path: Path, url: str) -> None:
     """DownloadError, and the file is gone, if it holds no weights: a page that asks to log in."""
-    from . import official
+    from ..weights import official
 
     try:
         official.read_checkpoint(path)

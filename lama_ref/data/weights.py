@@ -118,7 +118,7 @@ def load_generator(path: str | Path) -> Generator:
     """The generator of a weights file, in evaluation mode.
 
     A file written by :func:`save` says what it holds; of any other checkpoint the
-    published layout is read off the keys (:mod:`lama_ref.data.official`).
+    published layout is read off the keys (:mod:`lama_ref.weights.official`).
 
     Raises:
         FileNotFoundError: no such file.
@@ -128,7 +128,7 @@ def load_generator(path: str | Path) -> Generator:
         raise FileNotFoundError(f"no weights file at {path}")
     config = _metadata(path).get("config")
     if config is None:
-        from . import official
+        from ..weights import official
 
         return official.load_generator(official.read_checkpoint(path))
     return _load(path, lambda: Generator(GeneratorConfig(**json.loads(config))))
@@ -181,10 +181,10 @@ def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
         found = [path / file for file in files]  # the last one as LaMa's authors publish it
         there = [p for p in found if p.exists()]
         if not there:
-            from . import run_files
+            from ..runs import disk
 
-            if (saved := run_files.load_checkpoint(path)) is not None:
-                return run_files.networks(saved)
+            if (saved := disk.load_checkpoint(path)) is not None:
+                return disk.networks(saved)
         path = there[0] if there else found[0]
     elif not path.exists():
         from . import registry
@@ -198,7 +198,7 @@ def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
     if "config" in metadata:
         return load_generator(path), None
     if "training" not in metadata:
-        from . import official
+        from ..weights import official
 
         published = official.read_checkpoint(path)
         has = any(key.startswith("discriminator.") for key in published)
@@ -240,7 +240,7 @@ def load_encoder(name: str | Path) -> FeatureNet | ResNet50:
     if not path.is_file():
         path = registry.published(str(name), "features") or path
     if path.is_file() and "config" not in _metadata(path):
-        from . import official
+        from ..weights import official
 
         return official.load_hrf_encoder(official.read_checkpoint(path)).eval()
     return load_features(path if path.is_file() else name)

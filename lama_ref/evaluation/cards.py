@@ -23,8 +23,9 @@ from .. import __version__, runtime
 from ..data import registry, weights
 from ..inference import Inpainter
 from ..masks import PRESETS
-from . import baselines, report, sheets
-from .compare import SHARE, Pictures, holes, is_photographs, masks_sha256
+from ..pictures import sheets
+from . import baselines, report
+from .held_out import SHARE, Pictures, holes, is_photographs, masks_sha256
 from .measure import METRICS, Cell, Judges, choose
 
 Measured = tuple[dict[str, Any], dict[str, dict], Pictures, NDArray[np.bool_]]

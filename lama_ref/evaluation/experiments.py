@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..recipes import PRESETS, TrainConfig
+from ..runs.recipes import PRESETS, TrainConfig
 
 PHOTOGRAPHS = "photographs"  # stands for the folder that the user names
 Place = tuple[str, str, int]  # data, masks, size

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import backbones, distances
-from .compare import Pictures
+from . import distances, networks
+from .held_out import Pictures
 from .metrics import PICTURE_METRICS, Metric, bootstrap_counts
 from .texture import TexturePatches, resampled, sliced_wasserstein
 
-_OWN = f"features of the shipped network {backbones.SEGMENTATION}; neither FID nor KID"
+_OWN = f"features of the shipped network {networks.SEGMENTATION}; neither FID nor KID"
 _INCEPTION = "Inception of 2015 by torch-fidelity, composites rounded to 8 bits"
 METRICS = PICTURE_METRICS | {
     "swd": Metric(
@@ -26,7 +26,7 @@ METRICS = PICTURE_METRICS | {
         f"unbiased squared kernel distance, {_OWN}", "low", False, network="segmentation", least=20
     ),
     "frechet-segmentation": Metric(
-        f"Frechet distance, {_OWN}", network="segmentation", least=backbones.WIDTH
+        f"Frechet distance, {_OWN}", network="segmentation", least=networks.WIDTH
     ),
     "fid": Metric(f"Frechet distance, {_INCEPTION}", network="inception", least=2048),
     "kid": Metric(
@@ -72,22 +72,22 @@ class Judges:
     """
 
     def __init__(self, metrics: Sequence[str], folder: Any = None, device: Any = "cpu") -> None:
-        self.features: dict[str, backbones.Feature] = {}
-        self.pairs: dict[str, backbones.Pair] = {}
+        self.features: dict[str, networks.Feature] = {}
+        self.pairs: dict[str, networks.Pair] = {}
         self.variants = {}
         for name in metrics:
             network = METRICS[name].network
             self.variants[name] = METRICS[name].variant
             if network is None:
                 continue
-            path, digest = backbones.find(network, folder)
+            path, digest = networks.find(network, folder)
             self.variants[name] += f" (weights {digest[:12]})"
             if network == "segmentation":
-                self.features.setdefault(network, backbones.segmentation(path, device))
+                self.features.setdefault(network, networks.segmentation(path, device))
             elif network == "inception":
-                self.features.setdefault(network, backbones.inception(path, device))
+                self.features.setdefault(network, networks.inception(path, device))
             else:
-                self.pairs[name] = backbones.lpips(name, path, device)
+                self.pairs[name] = networks.lpips(name, path, device)
 
 
 class Cell:

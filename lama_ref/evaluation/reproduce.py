@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..data import run_files, weights
-from ..recipes import TrainConfig
-from ..runs import train
+from ..data import weights
+from ..runs import disk
+from ..runs.loop import train
+from ..runs.recipes import TrainConfig
 from . import report
 from .cards import Bench, CardConfig, Model, variants
 from .experiments import EXPERIMENTS, PHOTOGRAPHS, RUNS, Experiment, Place
@@ -107,7 +108,7 @@ def reproduce(
 def _trained(config: TrainConfig, folder: Path, progress: bool) -> Path:
     """The weights of a run, which is trained unless it is finished."""
     path = folder / "weights.safetensors"
-    if path.is_file() and run_files.read_config(folder) == config:
+    if path.is_file() and disk.read_config(folder) == config:
         return path
     return train(config, folder, progress=progress)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from lama_ref.generator import PRESETS, GeneratorConfig
-from lama_ref.recipes import TrainConfig
-from lama_ref.runs import train
+from lama_ref.runs.loop import train
+from lama_ref.runs.recipes import TrainConfig
 
 PRESETS["tiny"] = GeneratorConfig(blocks=1, width=4, downsamplings=2)
 CONFIG = TrainConfig(

@@ -7,14 +7,14 @@ for any other. Solution notebooks end with :func:`require_all`.
 
 from .ablations import *  # noqa: F403
 from .adversarial import *  # noqa: F403
+from .building import *  # noqa: F403
 from .core import attempted, require_all
 from .fourier import *  # noqa: F403
 from .hiding import *  # noqa: F403
 from .judging import *  # noqa: F403
-from .networks import *  # noqa: F403
-from .perceptual import *  # noqa: F403
+from .learning import *  # noqa: F403
+from .looking import *  # noqa: F403
 from .resolution import *  # noqa: F403
 from .start import *  # noqa: F403
-from .training import *  # noqa: F403
 
 __all__ = ["attempted", "require_all"]

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from ... import masks, scenes
+from ... import masks
 from ...data import weights
-from ...evaluation import compare as pictures_of
+from ...evaluation import held_out as pictures_of
 from ...evaluation.baselines import BASELINES
 from ...evaluation.experiments import RUNS, Experiment
 from ...evaluation.measure import METRICS
-from ...recipes import TrainConfig
+from ...pictures import scenes
+from ...runs.recipes import TrainConfig
 from .core import compare, exercise, expect
 
 __all__ = ["period_error", "two_way_interval", "seeds_needed", "declared_experiment"]

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from ... import masks, scenes
+from ... import masks
 from ...evaluation import metrics
+from ...pictures import scenes
 from .core import compare, exercise, expect
 
 __all__ = ["seam_error", "share_interval", "ratio_interval", "unbiased_kernel", "own_metric"]
@@ -202,6 +203,6 @@ def own_metric(answer: Callable[[NDArray, NDArray, NDArray], NDArray]) -> None:
 
 
 def _periodic(rng: np.random.Generator) -> Any:
-    from ...evaluation.compare import scene
+    from ...evaluation.held_out import scene
 
     return scene("periodic", rng)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import masks
-from ...refinement import _mean_l1, halve, pad_to
+from ...highres.refine import _mean_l1, halve, pad_to
 from ...regions import feather
 from .core import compare, exercise, expect
 

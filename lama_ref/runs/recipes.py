@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from .data.augment import AUGMENTATIONS
-from .generator import resolve_config
-from .losses import LossWeights
+from ..generator import resolve_config
+from ..losses import LossWeights
+from ..pictures.augment import AUGMENTATIONS
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TrainConfig:
     Attributes:
         generator: preset name; with ``start`` the generator of that file is taken instead.
         data: sources, "scenes" or a folder of photographs, each with ":" and its share.
-        augmentations: of ``lama_ref.data.augment.AUGMENTATIONS``.
+        augmentations: of ``lama_ref.pictures.augment.AUGMENTATIONS``.
         zoom: side of the square cut out of a photograph, relative to the crop's: least, most.
         masks: mask preset.
         stages: (share of the steps done, crop side in pixels, batch size): small crops first,

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile
 
-from .weights import atomic, checksum, write_json
+from ..data.weights import atomic, checksum, write_json
 
 TIMEOUT = 30  # seconds without a byte
 TRIES = 4  # connections that may break before the user is asked

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...data import scenes
 from ...perceptual import FeatureConfig, FeatureNet, PerceptualLoss
+from ...pictures import scenes
 from ..fields import gradient_map, share_within
 from .core import compare, exercise, expect
 

@@ -28,15 +28,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from . import runtime
-from .assembly import build_loss, build_state, without_sync
-from .data import panels, run_files
-from .data import weights as weight_files
-from .data.batches import Batches
-from .generator import Generator
-from .losses import LaMaLoss, LossWeights, chance_level, patch_labels
-from .recipes import from_dict
-from .training import TrainConfig, settle_batchnorm, training_step, unwrap
+from .. import runtime
+from ..data import weights as weight_files
+from ..generator import Generator
+from ..losses import LaMaLoss, LossWeights, chance_level, patch_labels
+from ..pictures import panels
+from ..training import settle_batchnorm, training_step, unwrap
+from . import disk
+from .assemble import build_loss, build_state, without_sync
+from .batches import Batches
+from .recipes import TrainConfig, from_dict
 
 FREE = ("save_every", "panel_every", "panels", "workers", "device")
 """Settings that may differ when a run is continued: they do not touch what is learned."""
@@ -84,7 +85,7 @@ def train(
         raise ValueError(f"resume must be 'auto' or 'never', not {resume!r}")
     folder = Path(folder)
     with runtime.processes(config.device) as (rank, world, local):
-        with run_files.locked(folder) if rank == 0 else nullcontext():
+        with disk.locked(folder) if rank == 0 else nullcontext():
             run = Run(config, folder, resume, rank, world, local)
             return run.go(progress and rank == 0, on_log if rank == 0 else None)
 
@@ -100,7 +101,7 @@ class Run:
         self.device = runtime.device(config.device)
         if self.device.type == "cuda" and world > 1:
             self.device = torch.device("cuda", local)
-        saved = run_files.load_checkpoint(folder)
+        saved = disk.load_checkpoint(folder)
         if saved is not None and resume == "never":
             raise ValueError(f"{folder} holds a run already: continue it, or take another folder")
         self.data = Batches(config, rank, world)  # data, panels, start and features complain
@@ -108,20 +109,20 @@ class Run:
             panels.pictures(config.panels, 64)
         if saved is not None:
             _check_same(folder, config, self.data.mixture.digest(), saved)
-        networks = run_files.networks(saved) if saved else None
+        networks = disk.networks(saved) if saved else None
         self.state = build_state(config, self.device, world, networks)
         self.loss = build_loss(config, self.state, self.device)
         #: the terms since the last line of the log, as (sum, steps) by name; seconds in all, ...
         self.progress: dict[str, Any] = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
         if saved is not None:
             self.state.load_state_dict(saved)
-            run_files.set_random_states(saved["random"])
+            disk.set_random_states(saved["random"])
             self.progress = saved["progress"]
         if rank == 0:
-            run_files.tidy(folder)
+            disk.tidy(folder)
             weight_files.write_json(folder / "config.json", asdict(config))
-            self.tensorboard = run_files.tensorboard(folder, self.state.step)
-            run_files.cut_log(folder / "log.jsonl", self.state.step)
+            self.tensorboard = disk.tensorboard(folder, self.state.step)
+            disk.cut_log(folder / "log.jsonl", self.state.step)
 
     def go(self, bar: bool = True, on_log: Callable[[dict], object] | None = None) -> Path:
         """All steps that are left, then the weights."""
@@ -223,7 +224,7 @@ class Run:
         line |= {"data_share": round(progress["waited"] / progress["seconds"], 3)}
         progress["sums"] = {}
         if self.rank == 0:
-            run_files.append(self.folder / "log.jsonl", json.dumps(line))
+            disk.append(self.folder / "log.jsonl", json.dumps(line))
             for name, value in line.items():
                 if self.tensorboard is not None and name != "step":
                     self.tensorboard.add_scalar(name, value, state.step)
@@ -238,12 +239,12 @@ class Run:
             saved = self.state.state_dict() | {"progress": self.progress}
             networks = unwrap(self.state.generator), unwrap(self.state.discriminator)
             saved |= {
-                "random": run_files.random_states(),
+                "random": disk.random_states(),
                 "config": json.dumps(asdict(self.config)),
                 "networks": json.dumps(weight_files.layout(*networks)),
                 "data": self.data.mixture.digest(),
             }
-            run_files.save_checkpoint(self.folder, saved)
+            disk.save_checkpoint(self.folder, saved)
 
     def _settled(self, data: Iterator, batches: int) -> Generator:
         """A copy of what would be saved, its BatchNorm statistics averaged anew."""
@@ -271,5 +272,5 @@ class Run:
             networks = (unwrap(self.state.generator), unwrap(self.state.discriminator))
             weight_files.save_training(self.folder / "training.safetensors", *networks)
             about = asdict(self.config), str(self.data.mixture), self.progress["seconds"]
-            run_files.write_card(path, settled, *about, device=str(self.device))
+            disk.write_card(path, settled, *about, device=str(self.device))
         return path

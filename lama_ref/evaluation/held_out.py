@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import masks
-from ..data import folders, scenes
+from ..pictures import photographs, scenes
 
 SHARE = (0.1, 0.5)  # of a picture that may be hole
 KEEP = 2**28  # bytes of pictures that stay in memory; larger sets are made anew for each model
@@ -58,7 +58,7 @@ class Pictures:
 
     Args:
         data: a folder, of which the first n photographs are taken; "samples", those of
-            :func:`lama_ref.data.folders.sample_photos`; or a kind of :func:`scene`.
+            :func:`lama_ref.pictures.photographs.sample_photos`; or a kind of :func:`scene`.
         seed: of the scenes; training uses none from a million on.
 
     Raises:
@@ -68,8 +68,8 @@ class Pictures:
     def __init__(self, data: str | Path, size: int, n: int, seed: int = 1_000_000) -> None:
         self.data, self.size, self.seed, self.paths = str(data), size, seed, None
         if is_photographs(data):
-            samples = sorted(folders.sample_paths().values())
-            self.paths = (samples if data == "samples" else folders.list_images(data))[:n]
+            samples = sorted(photographs.sample_paths().values())
+            self.paths = (samples if data == "samples" else photographs.list_images(data))[:n]
         else:
             scene(self.data, np.random.default_rng(0))  # complains at once
         self.n = n if self.paths is None else len(self.paths)
@@ -94,7 +94,7 @@ class Pictures:
             if self.paths is None:
                 yield scene(self.data, rng).render(self.size)[0]
             else:
-                yield folders.square(folders.read_image(self.paths[i]), self.size)
+                yield photographs.square(photographs.read_image(self.paths[i]), self.size)
 
     def enlarged(self) -> int:
         """How many photographs are smaller than ``size``: enlarged, they have no fine detail."""

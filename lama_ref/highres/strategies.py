@@ -5,7 +5,7 @@ which the inpainter keeps the hole. Any function of that form will do; four have
 
     whole    one pass over the whole picture
     crop     cut the surroundings of each hole, fill these, blend: small memory, fast
-    refine   :class:`lama_ref.refinement.Refine`: slow, for structures too large for the network
+    refine   :class:`lama_ref.highres.refine.Refine`: slow, for structures too large for the network
     auto     whole where it fits into memory, else crop; says which, and why
 """
 
@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..regions import feather
 from . import memory
-from .refinement import Refine, blur
-from .regions import feather
+from .refine import Refine, blur
 
 if TYPE_CHECKING:
-    from .inference import Inpainter
+    from ..inference import Inpainter
 
 Box: TypeAlias = tuple[int, int, int, int]
 """First row, first column, row and column after the last."""

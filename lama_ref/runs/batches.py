@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from .. import masks
-from . import sources
+from ..pictures import sources
 
 if TYPE_CHECKING:
-    from ..training import TrainConfig
+    from .recipes import TrainConfig
 
 
 class Batches(torch.utils.data.Dataset):

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..data.folders import to_image
+from .photographs import to_image
 
 RED = np.array([1.0, 0.35, 0.35], np.float32)[:, None, None]
 

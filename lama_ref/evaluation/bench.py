@@ -1,6 +1,6 @@
 """Peak memory of each strategy against the size of the picture, each case in a process of its own.
 
-    python -m lama_ref.evaluation.memory -o data/results/memory.json
+    python -m lama_ref.evaluation.bench -o data/results/memory.json
 
 measures on the CPU what the operating system says the process held at most; what it held with
 the network loaded and warmed up is given beside it, and so is the estimate of ``strategy="auto"``.
@@ -22,9 +22,9 @@ from tyro.conf import arg
 
 from ..data.weights import write_json
 from ..generator import PRESETS, build_generator
+from ..highres.memory import GIB
+from ..highres.strategies import Crop, Refine, bytes_per_pixel, named
 from ..inference import Inpainter
-from ..memory import GIB
-from ..strategies import Crop, Refine, bytes_per_pixel, named
 
 
 def peak_now() -> float:
@@ -101,7 +101,7 @@ def main(
     rows = []
     for case in [(m, s, str(n)) for m in models for s in strategies for n in sides]:
         options = [x for pair in zip(("--models", "--strategies", "--sides"), case) for x in pair]
-        command = [sys.executable, "-m", "lama_ref.evaluation.memory", *options, "--one"]
+        command = [sys.executable, "-m", "lama_ref.evaluation.bench", *options, "--one"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:  # killed for want of memory, most likely
             print(*case, f"failed with {done.returncode}: {done.stderr[-300:]}", file=sys.stderr)
@@ -109,7 +109,7 @@ def main(
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(table(rows[-1:]), flush=True)
     result = {
-        "command": "python -m lama_ref.evaluation.memory -o data/results/memory.json",
+        "command": "python -m lama_ref.evaluation.bench -o data/results/memory.json",
         "what": "GiB resident at most, on the CPU, in float32; refinement with 2 passes a size",
         "torch": torch.__version__, "threads": torch.get_num_threads(),
         "machine": platform.machine(), "cases": rows,

@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from .cli_train import given, train_command
-from .data.mask_sets import MaskSet
-from .data.pretext import PretextConfig
-from .evaluation.cards import CardConfig
-from .evaluation.experiments import EXPERIMENTS
-from .recipes import PRESETS
+from ..evaluation.cards import CardConfig
+from ..evaluation.experiments import EXPERIMENTS
+from ..pictures.sets import MaskSet
+from ..runs.pretext import PretextConfig
+from ..runs.recipes import PRESETS
+from .train import given, train_command
 
 _DEFAULT_PRETEXT, _DEFAULT_MASKS, _DEFAULT_CARD = PretextConfig(), MaskSet(), CardConfig()
 
@@ -55,10 +55,10 @@ def inpaint(
     """
     from tqdm import tqdm
 
-    from .data.folders import inpainting_jobs
-    from .data.picture_files import inpaint_file
-    from .inference import Inpainter
-    from .strategies import named
+    from ..highres.strategies import named
+    from ..inference import Inpainter
+    from ..pictures.formats import inpaint_file
+    from ..pictures.photographs import inpainting_jobs
 
     given = {name: x for name, x in (("context", context), ("steps", steps)) if x is not None}
     say = {"say": tqdm.write} if strategy == "auto" else {}
@@ -90,9 +90,9 @@ def demo(
         weights: Shipped weights by name, or the path of a weights file.
         size: Height of the pictures in pixels.
     """
-    from .course.demo import demo_picture
-    from .data.picture_files import check_name, save
-    from .inference import Inpainter
+    from ..course.demo import demo_picture
+    from ..inference import Inpainter
+    from ..pictures.formats import check_name, save
 
     check_name(output)
     picture, lines = demo_picture(Inpainter(weights), size)
@@ -110,7 +110,7 @@ def pretext(
         folder: Where weights and model card go.
         config: Which network, for which pretext task, and for how long.
     """
-    from .data.pretext import train as run
+    from ..runs.pretext import train as run
 
     path = run(config, folder)
     print(f"wrote {path}\n{json.loads(path.with_suffix('.json').read_text())['held_out']}")
@@ -129,7 +129,7 @@ def masks(
         output: Folder to write, new or empty.
         settings: What to hide, and of which pictures.
     """
-    from .data.mask_sets import make
+    from ..pictures.sets import make
 
     manifest = make(settings, output)
     shares = [entry["share"] for entry in manifest["pictures"].values()]
@@ -151,7 +151,7 @@ def evaluate(
         config: Which models, on what, and how they are measured.
         output: Folder for card.json and card.md, or a .json file.
     """
-    from .evaluation import cards, report
+    from ..evaluation import cards, report
 
     print(report.table(cards.evaluate(config, output)))
     if output is not None:
@@ -180,7 +180,7 @@ def reproduce(
             and pictures. To see it work; seldom enough to decide anything.
         photographs: Folder, for table1 and figure5; by default the few that come along.
     """
-    from .evaluation import reproduce as experiments
+    from ..evaluation import reproduce as experiments
 
     options = {"seeds": seeds, "budget": budget, "photographs": photographs}
     output = output or folder / f"{name}.json"
@@ -205,8 +205,8 @@ def doctor(
         masks: Preset of the masks that it is to draw.
         n: Read only this many files, drawn at random.
     """
-    from . import runtime
-    from .data.survey import survey
+    from .. import runtime
+    from ..pictures.survey import survey
 
     if (folder is None) == (what == "data"):
         raise ValueError("expected: lama-ref doctor, or: lama-ref doctor data FOLDER")
@@ -232,7 +232,7 @@ def weights(
         name: Of weights, as listed.
         url: Fetch from this address instead, such as a mirror or file:///path/of/file.
     """
-    from .data import shelf
+    from ..data import shelf
 
     return shelf.run(action, name, url)
 

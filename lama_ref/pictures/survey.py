@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import masks
-from . import augment, folders, sources
+from . import augment, photographs, sources
 
 SHOWN = 20  # unreadable files, by name
 FEW = 100  # photographs are learned by heart
@@ -156,7 +156,7 @@ class Survey:
 
 
 def survey(
-    folder: folders.PathLike,
+    folder: photographs.PathLike,
     size: int = 256,
     preset: str = "train-wide",
     n: int | None = None,
@@ -165,7 +165,7 @@ def survey(
     """Reads the photographs of a folder.
 
     Args:
-        folder: searched with :func:`lama_ref.data.folders.image_names`.
+        folder: searched with :func:`lama_ref.pictures.photographs.image_names`.
         size: side of the crops that training is to take, in pixels.
         preset: of the masks that it is to draw.
         n: read only this many files, drawn at random; None reads all.
@@ -182,7 +182,7 @@ def survey(
             raise ValueError(f"{name} is {value}; expected 1 or more")
     rng, found = np.random.default_rng(0), Survey(os.fspath(folder), size)
     _time_masks(found, preset, rng)
-    names = list(folders.image_names(folder, found.others))
+    names = list(photographs.image_names(folder, found.others))
     found.total, found.masks = len(names), [name for name in names if _MASK.search(name)]
     if n is not None and n < len(names):
         names = [names[i] for i in sorted(rng.choice(len(names), n, replace=False))]
@@ -207,7 +207,7 @@ def _examine(path: Path) -> tuple | str:
 
     begun = time.thread_time()
     try:
-        array = folders.read_image(path)
+        array = photographs.read_image(path)
         seconds = time.thread_time() - begun
         digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
         with Image.open(path) as image:
@@ -241,7 +241,7 @@ def _time_masks(found: Survey, preset: str, rng: np.random.Generator, n: int = 5
 
 
 def _time_crops(found: Survey, names: list[str], rng: np.random.Generator, n: int = 40) -> None:
-    photos = [folders.read_image(Path(found.folder, name)) for name in names]
+    photos = [photographs.read_image(Path(found.folder, name)) for name in names]
     begun = time.process_time()
     for i in range(n):
         augment.augment(photos[i % len(photos)], found.size, rng, ("flip", "colour"))

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..data.weights import atomic, checksum, from_layout, write_json
 from ..generator import Generator
-from ..recipes import TrainConfig, from_dict
-from .download import try_lock
-from .weights import atomic, checksum, from_layout, write_json
+from ..weights.download import try_lock
+from .recipes import TrainConfig, from_dict
 
 WRITTEN = (".config.json.", ".log.jsonl.", ".weights.", ".training.", ".checkpoint.")
 CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")

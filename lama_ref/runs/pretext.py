@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..perceptual import FeatureConfig, FeatureNet
-from . import scenes
+from ..pictures import scenes
 
 PRESENT = 0.01  # share of a picture from which on a label counts as occurring
 
@@ -86,7 +86,7 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
     """Train a feature network on scenes; writes ``PRETEXT-KIND.safetensors``, card and log."""
     from tqdm import tqdm
 
-    from . import weights
+    from ..data import weights
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

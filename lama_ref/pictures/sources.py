@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import augment, folders, scenes
+from . import augment, photographs, scenes
 
 CACHE_BYTES = 2**30
 """Memory for decoded photographs, shared by the sources and by the workers of a DataLoader."""
@@ -66,7 +66,7 @@ class Photos(Source):
         self.folder = folder
         # End to end in one string of bytes: a list of a million names would be copied into
         # every worker, name by name, as Python counts references to them.
-        names = [os.fsencode(name) for name in folders.image_names(folder)]
+        names = [os.fsencode(name) for name in photographs.image_names(folder)]
         self._names, self._ends = b"".join(names), np.cumsum([len(name) for name in names])
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class Cache:
             return self.photos[path]
         if path not in self.errors:
             try:
-                photo = folders.read_image(path)
+                photo = photographs.read_image(path)
             except (ValueError, OSError) as error:
                 self.errors[path] = str(error)
                 warnings.warn(f"skipping an unreadable file: {error}", stacklevel=4)
@@ -179,7 +179,7 @@ def open_sources(
     Args:
         specs: each "scenes" or a folder, if need be with ":" and its weight relative to the
             others: "scenes:0.3", "photos/:0.7". Without it the weight is 1.
-        zoom, augmentations: of photographs; see :func:`lama_ref.data.augment.augment`. Scenes
+        zoom, augmentations: of photographs; see :func:`lama_ref.pictures.augment.augment`. Scenes
             have their own geometry, and of the augmentations only flip, contrast and colour.
         cache_bytes: memory for decoded photographs.
 

@@ -3,7 +3,7 @@
 `image_names` lists a folder of any size and depth. `read_image` turns any file that Pillow can
 open into the same thing, (H, W, 3) uint8 RGB the right way up. `sample_photos` finds the real
 photographs that come inside the wheels of scikit-image and matplotlib. Training crops of
-photographs are cut by :mod:`lama_ref.data.sources`.
+photographs are cut by :mod:`lama_ref.pictures.sources`.
 """
 
 from __future__ import annotations

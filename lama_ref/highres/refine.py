@@ -25,11 +25,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .ffc import FFCResidualBlock, Halves
-from .generator import ResidualBlock
+from ..ffc import FFCResidualBlock, Halves
+from ..generator import ResidualBlock
 
 if TYPE_CHECKING:
-    from .inference import Inpainter
+    from ..inference import Inpainter
 
 _EPS = 1e-8
 

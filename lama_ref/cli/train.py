@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from .recipes import PRESETS, TrainConfig
+from ..runs.recipes import PRESETS, TrainConfig
 
 
 def train_command(preset: str, defaults: TrainConfig):
@@ -33,7 +33,7 @@ def train_command(preset: str, defaults: TrainConfig):
             preset: Settings to begin with; all others can be given beside it.
             resume: "auto" continues a run that is there, "never" refuses to.
         """
-        from .runs import train as run
+        from ..runs.loop import train as run
 
         path = run(config, folder, resume=resume)
         if os.environ.get("RANK", "0") == "0":
@@ -45,7 +45,7 @@ def train_command(preset: str, defaults: TrainConfig):
 
 def given(arguments: list[str]) -> tuple[list[str], dict]:
     """Arguments of ``train`` as tyro wants them (all --data together), and ``train_command``'s."""
-    from .data.run_files import read_config
+    from ..runs.disk import read_config
 
     parser = argparse.ArgumentParser(prog="lama-ref train", add_help=False, allow_abbrev=False)
     parser.add_argument("--preset")

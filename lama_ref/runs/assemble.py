@@ -7,13 +7,13 @@ import copy
 import torch
 from torch import nn
 
-from .data import weights
-from .discriminator import Discriminator, build_discriminator
-from .generator import Generator, build_generator
-from .losses import LaMaLoss
-from .perceptual import Grey, PerceptualLoss
+from ..data import weights
+from ..discriminator import Discriminator, build_discriminator
+from ..generator import Generator, build_generator
+from ..losses import LaMaLoss
+from ..perceptual import Grey, PerceptualLoss
+from ..training import TrainState
 from .recipes import TrainConfig
-from .training import TrainState
 
 
 def build_state(

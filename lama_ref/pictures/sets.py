@@ -25,7 +25,8 @@ from PIL import Image
 from torch import Tensor
 
 from .. import __version__, masks
-from . import folders, scenes, weights
+from ..data import weights
+from . import photographs, scenes
 
 MANIFEST = "manifest.json"
 
@@ -115,7 +116,7 @@ def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dic
             raise ValueError(
                 f"{folder} lies among the pictures of {settings.images}: choose another"
             )
-        names = [p.relative_to(settings.images) for p in folders.list_images(settings.images)]
+        names = [p.relative_to(settings.images) for p in photographs.list_images(settings.images)]
     else:
         names = [Path(f"scene{i:05}") for i in range(settings.scenes)]
     taken: dict[Path, Path] = {}
@@ -156,7 +157,7 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
     """Make and write one picture and its mask; ValueError if there is none to be had."""
     rng = np.random.default_rng((settings.seed, zlib.crc32(name.as_posix().encode())))
     if settings.images:
-        picture = Image.fromarray(folders.read_image(settings.images / name))
+        picture = Image.fromarray(photographs.read_image(settings.images / name))
         original, factor = picture.size, settings.size / min(picture.size)
         width, height = (max(settings.size, round(side * factor)) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BICUBIC)
@@ -173,7 +174,7 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
                 image, labels = scenes.sample_scene(rng).render(settings.size)
         else:
             drawn = _draw(settings, labels.shape, rng)
-        picture = folders.to_image(torch.from_numpy(image))
+        picture = photographs.to_image(torch.from_numpy(image))
     kept = []
     for mask in drawn:
         if mask.any():
@@ -248,13 +249,13 @@ def load(folder: str | Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     if _hash(manifest["pictures"]) != manifest["sha256"]:
         raise ValueError(f"the manifest of {folder} was changed: its hash is wrong")
     for name, entry in manifest["pictures"].items():
-        mask = folders.read_image(folder / entry["mask"])[..., 0] > 127
+        mask = photographs.read_image(folder / entry["mask"])[..., 0] > 127
         if _sha256(mask) != entry["sha256"]:
             raise ValueError(f"{folder / entry['mask']} is not the mask of the manifest")
-        picture = folders.read_image(folder / entry["picture"])
+        picture = photographs.read_image(folder / entry["picture"])
         if _sha256(picture) != entry["picture_sha256"]:
             raise ValueError(f"{folder / entry['picture']} is not the picture of the manifest")
-        yield name, folders.to_tensor(picture), torch.from_numpy(mask)[None].float()
+        yield name, photographs.to_tensor(picture), torch.from_numpy(mask)[None].float()
 
 
 def _manifest(folder: Path) -> dict:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from .. import masks
+from ..data.weights import atomic
 from ..generator import inpaint_batch
-from . import folders, scenes
-from .weights import atomic
+from . import photographs, scenes
 
 COUNT = 4
 
@@ -23,20 +23,20 @@ def pictures(folder: str | None, size: int) -> NDArray[np.float32]:
     """Four fixed pictures (4, 3, size, size): of a folder, sample photographs, or scenes."""
     try:
         if folder is not None:
-            readable = (_read(path) for path in folders.list_images(folder))
+            readable = (_read(path) for path in photographs.list_images(folder))
             found = list(islice((x for x in readable if x is not None), COUNT))
         else:
-            found = list(folders.sample_photos().values())[:COUNT]
+            found = list(photographs.sample_photos().values())[:COUNT]
     except ModuleNotFoundError:
         found = []
-    cut = [folders.square(picture, size) for picture in found]
+    cut = [photographs.square(picture, size) for picture in found]
     rest = scenes.batch(COUNT - len(cut), size, np.random.default_rng(0))[0]
     return np.concatenate([np.array(cut, np.float32).reshape(-1, 3, size, size), rest])
 
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
     try:
-        return folders.read_image(path)
+        return photographs.read_image(path)
     except (OSError, ValueError):
         return None
 
@@ -53,4 +53,4 @@ def write(path: Path, generator: torch.nn.Module, folder: str | None, preset: st
     rows = [torch.cat(list(row), 2) for row in (hidden, result.cpu().float(), image)]
     path.parent.mkdir(exist_ok=True)
     with atomic(path, suffix=path.suffix) as temporary:
-        folders.to_image(torch.cat(rows, 1)).save(temporary, quality=90)
+        photographs.to_image(torch.cat(rows, 1)).save(temporary, quality=90)
