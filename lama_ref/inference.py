@@ -199,13 +199,14 @@ class Inpainter:
 
 
 def _load(model: str | Path | nn.Module) -> nn.Module:
-    from .data import registry, weights
+    from .weights.format import load_generator
+    from .weights.names import generator_file
 
     if isinstance(model, nn.Module):
         return model
     if not isinstance(model, (str, Path)):
         raise TypeError(f"a model is a name, a path or a module, not {type(model).__name__}")
-    return weights.load_generator(registry.generator_file(model))
+    return load_generator(generator_file(model))
 
 
 # --------------------------------------------------------------------------- formats

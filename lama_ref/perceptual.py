@@ -62,7 +62,7 @@ class PerceptualLoss(nn.Module):
         if not callable(features):
             raise TypeError(
                 f"features must be a network, not {features!r}: "
-                "lama_ref.data.weights.load_features(name) loads a shipped one"
+                "lama_ref.weights.names.load_features(name) loads a shipped one"
             )
         self.features, self.reduction, self.batchnorm = features, reduction, batchnorm
         if isinstance(features, nn.Module):

@@ -142,7 +142,8 @@ def stop_signal() -> Iterator[threading.Event]:
 # --------------------------------------------------------------------------- doctor
 def doctor() -> list[tuple[str, bool, str]]:
     """Check the installation: (what, whether it is fine, version or remedy), a line each."""
-    from .data import weights
+    from .weights import names
+    from .weights.names import verify, weights_folder
 
     lines = [
         ("python", True, f"{platform.python_version()} on {platform.system()}"),
@@ -163,11 +164,11 @@ def doctor() -> list[tuple[str, bool, str]]:
         fine = error < FFT_TOLERANCE
         remedy = "" if fine else ": this device computes FFTs wrongly; use device='cpu'"
         lines.append((f"FFT on {name}", fine, f"differs from the CPU by {error:.0e}{remedy}"))
-    shipped = weights.shipped()
+    shipped = names.shipped()
     if not shipped:
-        lines.append(("weights", False, f"none in {weights.weights_folder()}: clone again"))
-    for name in (*shipped, *weights.shipped("features")):
-        problem = weights.verify(name)
+        lines.append(("weights", False, f"none in {weights_folder()}: clone again"))
+    for name in (*shipped, *names.shipped("features")):
+        problem = verify(name)
         lines.append((f"weights {name}", not problem, problem or "checksum fits the model card"))
     return lines
 

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from lama_ref import cli
-from lama_ref.data import weights
 from lama_ref.evaluation import baselines, cards, held_out, measure, metrics, report
 from lama_ref.evaluation.cards import CardConfig, evaluate
 from lama_ref.evaluation.texture import TexturePatches, sliced_wasserstein
 from lama_ref.generator import build_generator
 from lama_ref.inference import Inpainter
 from lama_ref.pictures import sheets
+from lama_ref.weights import format, names
+from lama_ref.weights.files import checksum
 
 SMALL = dict(weights="mini-fourier", n=3, sizes="64", metrics="hole-l1,psnr,swd", seed=5)
 
@@ -83,9 +84,7 @@ def test_frechet_of_our_own_network():
     value, low, high = cell["values"]["mean"]["frechet-segmentation"]
     assert low < high and value > 0
     variant = card["metrics"]["frechet-segmentation"]["variant"]
-    assert (
-        "neither FID" in variant and weights.card("segmentation-dilated")["sha256"][:12] in variant
-    )
+    assert "neither FID" in variant and names.card("segmentation-dilated")["sha256"][:12] in variant
 
 
 def test_panels_show_holes_results_and_originals(tmp_path):
@@ -164,11 +163,11 @@ def test_weights_are_known_by_their_hash(tmp_path):
         torch.manual_seed(seed)
         generator = build_generator("mini-fourier").eval()
         (tmp_path / f"run{seed}").mkdir()
-        weights.save(generator, tmp_path / f"run{seed}" / "weights.safetensors")
+        format.save(generator, tmp_path / f"run{seed}" / "weights.safetensors")
     both = f"{tmp_path / 'run0'},{tmp_path / 'run1' / 'weights.safetensors'}"
     card = card_of(tmp_path / "out", weights=both, metrics="hole-l1", sizes="32", rivals="")
     assert list(card["models"]) == ["run0", "run1"] and str(tmp_path) not in json.dumps(card)
-    digest = weights.checksum(tmp_path / "run1" / "weights.safetensors")
+    digest = checksum(tmp_path / "run1" / "weights.safetensors")
     assert card["models"]["run1"] == {"file": "weights.safetensors", "sha256": digest}
     values = card["cells"][0]["values"]
     assert values["run0"] != values["run1"] and "run0 minus run1" in card["cells"][0]["differences"]

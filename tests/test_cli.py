@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from lama_ref import cli, runtime
-from lama_ref.data import weights
+from lama_ref.weights import names
+from lama_ref.weights.files import write_json
+from lama_ref.weights.format import load_generator
+from lama_ref.weights.names import load_features, shipped, verify
 
 RNG = np.random.default_rng(0)
 
@@ -87,10 +90,10 @@ def test_errors_name_the_cause_and_leave_nothing(photo, capsys, change, message)
     Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "wrong_size.png")
     (folder / "broken.png").write_bytes(b"\x89PNG no picture")
     before = {p.name for p in folder.iterdir()}
-    names = {"photo": "photo.png", "mask": "hole.png", "out": "out.png"} | change
+    files = {"photo": "photo.png", "mask": "hole.png", "out": "out.png"} | change
     chosen = ("--weights", change["weights"]) if "weights" in change else ()
-    code = run("inpaint", folder / names["photo"], folder / names["mask"],
-               "-o", folder / names["out"], *chosen)  # fmt: skip
+    code = run("inpaint", folder / files["photo"], folder / files["mask"],
+               "-o", folder / files["out"], *chosen)  # fmt: skip
     error = capsys.readouterr().err
     assert code == 1 and message in error and "Traceback" not in error
     assert {p.name for p in folder.iterdir()} == before
@@ -138,7 +141,7 @@ def test_train_a_few_steps(tmp_path, capsys):
     code = run("train", tmp_path / "run", "--steps", "2", "--settle", "1", "--save-every", "1",
                "--stages", "0", "32", "2")  # fmt: skip
     assert code == 0
-    generator = weights.load_generator(tmp_path / "run" / "weights.safetensors")
+    generator = load_generator(tmp_path / "run" / "weights.safetensors")
     assert generator.config.width == 32
 
 
@@ -182,8 +185,8 @@ def test_pretext_writes_weights_and_card(tmp_path, capsys):
     assert run("pretext", str(tmp_path / "new"), *options) == 0
     path = tmp_path / "new" / "segmentation-regular.safetensors"
     assert f"wrote {path}" in capsys.readouterr().out
-    assert weights.card(path)["training"]["steps"] == 2
-    assert weights.load_features(path).config.kind == "regular"
+    assert names.card(path)["training"]["steps"] == 2
+    assert load_features(path).config.kind == "regular"
 
 
 def test_doctor_passes_here_and_fails_with_a_remedy(capsys, monkeypatch):
@@ -196,28 +199,28 @@ def test_doctor_passes_here_and_fails_with_a_remedy(capsys, monkeypatch):
 
 
 def test_doctor_notices_damaged_weights(tmp_path, monkeypatch):
-    source = weights.shipped()["mini-fourier"]
+    source = shipped()["mini-fourier"]
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"x{suffix}").write_bytes(source.with_suffix(suffix).read_bytes())
-    monkeypatch.setattr(weights, "weights_folder", lambda: tmp_path)
-    assert weights.verify("x") == ""
+    monkeypatch.setattr(names, "weights_folder", lambda: tmp_path)
+    assert verify("x") == ""
     data = bytearray((tmp_path / "x.safetensors").read_bytes())
     data[-1] ^= 1
     (tmp_path / "x.safetensors").write_bytes(data)
-    assert "checksum" in weights.verify("x")
+    assert "checksum" in verify("x")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows locks a file that is open")
 def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
     """Written under a temporary name and renamed, not over the old content."""
     path = tmp_path / "x.json"
-    weights.write_json(path, "old")
+    write_json(path, "old")
     with open(path) as reader:
-        weights.write_json(path, "new")
+        write_json(path, "new")
         assert json.loads(reader.read()) == "old"
     assert json.loads(path.read_text()) == "new" and len(list(tmp_path.iterdir())) == 1
     with pytest.raises(TypeError):
-        weights.write_json(path, object())
+        write_json(path, object())
     assert json.loads(path.read_text()) == "new" and len(list(tmp_path.iterdir())) == 1
 
 

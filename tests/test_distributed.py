@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lama_ref.data import weights
 from lama_ref.runs.assemble import build_state
 from lama_ref.runs.recipes import from_dict
+from lama_ref.weights.format import load_state_dict
+from lama_ref.weights.names import load_training
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch without distributed"
@@ -57,7 +58,7 @@ def test_two_processes_equal_one_with_the_same_batch(tmp_path):
     # Adam turns a gradient of rounding's size into a whole step: compare what was learned in all
     config = from_dict(json.loads((tmp_path / "1" / "config.json").read_text()))
     fresh = build_state(config, torch.device("cpu"))
-    one, two = (weights.load_training(tmp_path / n) for n in ("1", "2"))
+    one, two = (load_training(tmp_path / n) for n in ("1", "2"))
     for start, a, b in zip((fresh.generator, fresh.discriminator), one, two):
         start, a, b = (network.state_dict() for network in (start, a, b))
         moved, apart = (
@@ -86,7 +87,7 @@ def test_two_processes_stop_together_and_continue(tmp_path):
     assert 2 <= saved["step"] < 14 and f"stopped at step {saved['step']}" in said
     run(tmp_path / "cut", 2, *longer)
     for name in ("weights.safetensors", "training.safetensors"):
-        whole, cut = (weights.load_state_dict(tmp_path / d / name) for d in ("whole", "cut"))
+        whole, cut = (load_state_dict(tmp_path / d / name) for d in ("whole", "cut"))
         for key in whole:
             torch.testing.assert_close(whole[key], cut[key], rtol=1e-4, atol=1e-5)
     strip = [

@@ -276,7 +276,7 @@ def test_a_server_that_answers_with_the_wrong_place(server, tmp_path, monkeypatc
 CHILD = """if True:
     import os, sys
     os.environ["no_proxy"] = "*"
-    from lama_ref.data import download as module
+    from lama_ref.weights import download as module
     module.PAUSE = 0
     url, path, digits, size, *steps = sys.argv[1:]
     exec("\\n".join(steps))

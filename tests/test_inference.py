@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import lama_ref
-from lama_ref.data import weights
 from lama_ref.inference import pad_to
+from lama_ref.weights import format
 
 RNG = np.random.default_rng(0)
 
@@ -197,7 +197,7 @@ def test_names_and_paths(tmp_path, monkeypatch):
     for variable in ("LAMA_REF_CACHE", "TORCH_HOME"):  # nothing fetched
         monkeypatch.setenv(variable, str(tmp_path))
     generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).eval()
-    path = weights.save(generator, tmp_path / "mine.safetensors")
+    path = format.save(generator, tmp_path / "mine.safetensors")
     image, mask = RNG.random((16, 16, 3)), hole_of((16, 16))
     expected = lama_ref.Inpainter(generator)(image, mask)
     np.testing.assert_array_equal(lama_ref.Inpainter(path)(image, mask), expected)

@@ -11,8 +11,11 @@ import torch
 from scipy import linalg, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from lama_ref.data import registry, weights
 from lama_ref.evaluation import distances, metrics, networks
+from lama_ref.weights import names
+from lama_ref.weights.files import checksum
+from lama_ref.weights.names import load_features
+from lama_ref.weights.published import ENTRIES
 
 RNG = np.random.default_rng(0)
 
@@ -277,9 +280,9 @@ def alexnet(tmp_path, monkeypatch):
         state[f"features.{i}.weight"] = torch.randn(c_out, c_in, k, k) * (c_in * k * k) ** -0.5
         state[f"features.{i}.bias"] = torch.randn(c_out) / 10
     torch.save(state, tmp_path / "file")
-    entry = registry.ENTRIES["lpips-alex"]
-    known = {weights.checksum(tmp_path / "file"): 0}
-    monkeypatch.setitem(registry.ENTRIES, "lpips-alex", dataclasses.replace(entry, known=known))
+    entry = ENTRIES["lpips-alex"]
+    known = {checksum(tmp_path / "file"): 0}
+    monkeypatch.setitem(ENTRIES, "lpips-alex", dataclasses.replace(entry, known=known))
     (tmp_path / "file").rename(tmp_path / entry.file)
     monkeypatch.setenv("LAMA_REF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
@@ -316,7 +319,7 @@ def test_lpips_by_its_definition(alexnet):
         for i, (x, y) in enumerate(zip(layers(a), layers(b)))
     )
     np.testing.assert_allclose(distance(a, b), expected, rtol=1e-4)
-    assert (distance(a, a) == 0).all() and digest == weights.checksum(path)
+    assert (distance(a, a) == 0).all() and digest == checksum(path)
 
 
 def test_missing_and_wrong_backbones_are_named(alexnet):
@@ -327,7 +330,7 @@ def test_missing_and_wrong_backbones_are_named(alexnet):
     with pytest.raises(FileNotFoundError, match="lama-ref weights fetch lpips-alex.*swd"):
         networks.find("lpips-alex")
     (folder / "cache").mkdir()
-    name = registry.ENTRIES["lpips-alex"].file
+    name = ENTRIES["lpips-alex"].file
     (folder / name).replace(folder / "cache" / name)
     path, _ = networks.find("lpips-alex")
     path.write_bytes(b"half of it")
@@ -366,10 +369,10 @@ def test_inception_features_are_those_of_torch_fidelity(tmp_path, monkeypatch):
 def test_segmentation_features_are_the_mean_of_the_last_layer():
     path, digest = networks.find("segmentation")
     image, _ = published(1)
-    network = weights.load_features("segmentation-dilated")
+    network = load_features("segmentation-dilated")
     with torch.no_grad():
         expected = network(torch.tensor(image))[-1].mean((2, 3))
     found = networks.segmentation(path)(image)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert found.shape == (2, networks.WIDTH)
-    assert digest == weights.card("segmentation-dilated")["sha256"]
+    assert digest == names.card("segmentation-dilated")["sha256"]

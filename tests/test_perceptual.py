@@ -12,13 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lama_ref import LaMaLoss, build_discriminator, build_generator, official, perceptual
-from lama_ref.data import weights
 from lama_ref.losses import LossWeights
 from lama_ref.perceptual import FeatureConfig, FeatureNet, Grey, PerceptualLoss, ResNet50
 from lama_ref.pictures import scenes
 from lama_ref.runs import pretext
 from lama_ref.runs.recipes import PRESETS
 from lama_ref.training import TrainState, training_step
+from lama_ref.weights import names
+from lama_ref.weights.files import checksum
+from lama_ref.weights.names import load_features, shipped
 
 KINDS = ("dilated", "regular", "fourier")
 
@@ -332,10 +334,10 @@ def test_training_learns_and_repeats(task, tmp_path):
     first = pretext.train(config, tmp_path / "a", progress=False)
     second = pretext.train(config, tmp_path / "b", progress=False)
     assert first.read_bytes() == second.read_bytes()
-    card = weights.card(first)
-    assert card["sha256"] == weights.checksum(first) and card["training"]["pretext"] == task
+    card = names.card(first)
+    assert card["sha256"] == checksum(first) and card["training"]["pretext"] == task
     fresh = FeatureNet(FeatureConfig())
-    trained = weights.load_features(first)
+    trained = load_features(first)
     image, labels = map(torch.from_numpy, scenes.batch(20, 32, np.random.default_rng(9)))
     with torch.no_grad():
         losses = [
@@ -347,40 +349,40 @@ def test_training_learns_and_repeats(task, tmp_path):
 
 # --------------------------------------------------------------------------- what is shipped
 def test_shipped_feature_networks():
-    files = weights.shipped("features")
+    files = shipped("features")
     assert set(files) == {f"{p}-{k}" for p in ("segmentation", "classification") for k in KINDS}
     assert sum(path.stat().st_size for path in files.values()) < 3e6
     for name, path in files.items():
-        card = weights.card(path)
-        assert weights.checksum(path) == card["sha256"], name
+        card = names.card(path)
+        assert checksum(path) == card["sha256"], name
         assert name == f"{card['training']['pretext']}-{card['network']['kind']}"
-        assert not weights.load_features(name).training
+        assert not load_features(name).training
 
 
 @pytest.mark.parametrize("name", [f"segmentation-{kind}" for kind in KINDS])
 def test_shipped_accuracy_is_that_of_the_card(name):
     """On the first 50 of the card's 200 held-out scenes, to sampling error."""
-    held_out = weights.card(weights.shipped("features")[name])["held_out"]
-    here = pretext.evaluate(weights.load_features(name), n=50)
+    held_out = names.card(shipped("features")[name])["held_out"]
+    here = pretext.evaluate(load_features(name), n=50)
     assert here["pixels"] == pytest.approx(held_out["pixels"], abs=0.06)
     assert here["pixels"] > held_out["pixels_commonest"] + 0.3
 
 
 def test_loading_features_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="'vgg19'.*segmentation-dilated"):
-        weights.load_features("vgg19")
+        load_features("vgg19")
     with pytest.raises(ValueError, match="does not hold"):
-        weights.load_features(weights.shipped()["mini-fourier"])
+        load_features(shipped()["mini-fourier"])
     (tmp_path / "text.safetensors").write_text("no")
     with pytest.raises(ValueError, match="does not hold"):
-        weights.load_features(tmp_path / "text.safetensors")
+        load_features(tmp_path / "text.safetensors")
 
 
 def test_shipped_network_as_perceptual_loss():
     """A blurred picture is farther off than the picture itself, and gradients reach it."""
     image = torch.from_numpy(scenes.batch(2, 64, np.random.default_rng(3))[0])
     blurred = F.avg_pool2d(image, 5, 1, 2).requires_grad_()
-    loss = LaMaLoss(None, weights.load_features("segmentation-dilated"), LossWeights(perceptual=1))
+    loss = LaMaLoss(None, load_features("segmentation-dilated"), LossWeights(perceptual=1))
     _, terms = loss.generator(image, image[:, :1] * 0, blurred)
     assert terms["perceptual"].item() > 1e-3
     terms["perceptual"].backward()

@@ -18,11 +18,13 @@ from test_official import save_lightning, save_torchscript, small_generator
 
 import lama_ref
 from lama_ref import cli
-from lama_ref.data import registry, shelf, weights
 from lama_ref.generator import PRESETS, build_generator
 from lama_ref.perceptual import ResNet50
-from lama_ref.weights import download, official
+from lama_ref.weights import download, format, official
 from lama_ref.weights.download import DownloadError
+from lama_ref.weights.fetch import check, fetch
+from lama_ref.weights.names import cache_folder, load_encoder, load_training, shipped
+from lama_ref.weights.published import ENTRIES
 
 GENERATOR = small_generator()
 RNG = np.random.default_rng(0)
@@ -77,8 +79,8 @@ def server(cache, monkeypatch):
             "lama-regular": {"url": f"{running.url}/fourier.ckpt"},  # its checksum is not known
         }  # fmt: skip
         for name, values in change.items():
-            entry = replace(registry.ENTRIES[name], **values)
-            monkeypatch.setitem(registry.ENTRIES, name, entry)
+            entry = replace(ENTRIES[name], **values)
+            monkeypatch.setitem(ENTRIES, name, entry)
         yield running
 
 
@@ -98,9 +100,9 @@ EXPECTED = inpainted(GENERATOR)
 # --- facts ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", registry.ENTRIES)
+@pytest.mark.parametrize("name", ENTRIES)
 def test_entries_are_complete(name):
-    entry = registry.ENTRIES[name]
+    entry = ENTRIES[name]
     assert re.fullmatch(r"https?://\S+/[\w.-]+\.(zip|ckpt|pt|pth)", entry.url)
     assert all(entry.licence) and "non-commercial" in entry.data and entry.what
     for known in (entry.known, entry.archive or {}):
@@ -122,26 +124,26 @@ def test_entries_are_complete(name):
 
 
 def test_names_do_not_collide():
-    files = [entry.file for entry in registry.ENTRIES.values()]
+    files = [entry.file for entry in ENTRIES.values()]
     assert len(set(files)) == len(files)
-    assert not set(registry.ENTRIES) & {*weights.shipped(), *weights.shipped("features")}
-    assert registry.ENTRIES["big-lama"].size() == "381 MB"
-    assert registry.ENTRIES["lama-regular"].size() == "~388 MB"
-    assert registry.ENTRIES["big-lama-with-discriminator"].size() == "?"
+    assert not set(ENTRIES) & {*shipped(), *shipped("features")}
+    assert ENTRIES["big-lama"].size() == "381 MB"
+    assert ENTRIES["lama-regular"].size() == "~388 MB"
+    assert ENTRIES["big-lama-with-discriminator"].size() == "?"
 
 
 def test_the_cache_folder_is_where_the_user_or_the_system_wants_it(monkeypatch, tmp_path):
     monkeypatch.setenv("LAMA_REF_CACHE", "~/somewhere")
-    assert registry.cache_folder() == Path.home() / "somewhere"
+    assert cache_folder() == Path.home() / "somewhere"
     monkeypatch.delenv("LAMA_REF_CACHE")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert registry.cache_folder() == tmp_path / "lama_ref"
+    assert cache_folder() == tmp_path / "lama_ref"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert registry.cache_folder() == Path.home() / ".cache" / "lama_ref"
+    assert cache_folder() == Path.home() / ".cache" / "lama_ref"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert registry.cache_folder() == tmp_path / "local" / "lama_ref"
+    assert cache_folder() == tmp_path / "local" / "lama_ref"
 
 
 # --- fetch, then inpaint ----------------------------------------------------------------------
@@ -165,7 +167,7 @@ def test_big_lama_from_the_published_archive(server, cache, capsys):
 def test_two_at_once_fetch_it_once(server, cache):
     server.pause = 0.05
     with ThreadPoolExecutor() as pool:
-        paths = list(pool.map(shelf.fetch, ["big-lama", "big-lama"]))
+        paths = list(pool.map(fetch, ["big-lama", "big-lama"]))
     assert paths == [cache / "big-lama.ckpt"] * 2 and len(server.requests) == 1
     assert paths[0].read_bytes() == CKPT
 
@@ -176,7 +178,7 @@ def test_a_mirror_may_give_the_archive_or_the_file_in_it(server, cache):
     assert not list(cache.glob("*.zip*"))
     (cache / "big-lama.ckpt").unlink()
     (cache.parent / "mine.zip").write_bytes(ZIP)
-    shelf.fetch("big-lama", (cache.parent / "mine.zip").as_uri())
+    fetch("big-lama", (cache.parent / "mine.zip").as_uri())
     assert (cache / "big-lama.ckpt").read_bytes() == CKPT
     assert (cache.parent / "mine.zip").exists()
 
@@ -195,7 +197,7 @@ def test_fetching_is_resumed_through_the_command(server, cache, monkeypatch, cap
 
 
 def test_a_damaged_file_is_found_and_replaced_only_by_a_good_one(server, cache, capsys):
-    shelf.fetch("big-lama")
+    fetch("big-lama")
     path = cache / "big-lama.ckpt"
     path.write_bytes(CKPT[:-1] + b"x")
     assert run("verify", "big-lama") == 1
@@ -204,9 +206,9 @@ def test_a_damaged_file_is_found_and_replaced_only_by_a_good_one(server, cache, 
     assert run("verify") == 1
     server.answers = [404]
     with pytest.raises(DownloadError, match="404"):
-        shelf.fetch("big-lama")
+        fetch("big-lama")
     assert path.read_bytes() == CKPT[:-1] + b"x"
-    shelf.fetch("big-lama")
+    fetch("big-lama")
     assert path.read_bytes() == CKPT
     assert run("verify", "big-lama") == 0 and capsys.readouterr().out.startswith("OK")
 
@@ -214,7 +216,7 @@ def test_a_damaged_file_is_found_and_replaced_only_by_a_good_one(server, cache, 
 def test_a_wrong_archive_leaves_nothing(server, cache):
     server.files["/big-lama.zip"] = published_zip(OTHER)
     with pytest.raises(DownloadError, match="expected"):
-        shelf.fetch("big-lama")
+        fetch("big-lama")
     assert {p.name for p in cache.iterdir()} == {".big-lama.ckpt.lock"}
 
 
@@ -262,12 +264,12 @@ def test_a_file_dropped_into_the_cache_is_used_and_not_fetched(server, cache, ca
 def test_an_archive_dropped_into_the_cache_is_unpacked_without_a_network(server, cache):
     cache.mkdir()
     (cache / "big-lama.zip").write_bytes(ZIP)
-    shelf.fetch("big-lama")
+    fetch("big-lama")
     assert not server.requests and (cache / "big-lama.ckpt").read_bytes() == CKPT
     (cache / "big-lama.ckpt").unlink()
     (cache / "big-lama.zip").write_bytes(published_zip(OTHER))
     with pytest.raises(DownloadError, match="another file"):
-        shelf.fetch("big-lama")
+        fetch("big-lama")
     assert not (cache / "big-lama.ckpt").exists()
 
 
@@ -279,11 +281,11 @@ def test_a_torchscript_archive_serves_as_well(cache, tmp_path, monkeypatch, plac
     with zipfile.ZipFile(path) as archive:
         code = [name for name in archive.namelist() if "/code/" in name]
     assert code, "without code in it, this shows nothing"
-    entry = registry.ENTRIES["big-lama-torchscript"]
+    entry = ENTRIES["big-lama-torchscript"]
     monkeypatch.setitem(
-        registry.ENTRIES, "big-lama-torchscript", replace(entry, known=sums(path.read_bytes()))
+        ENTRIES, "big-lama-torchscript", replace(entry, known=sums(path.read_bytes()))
     )
-    assert shelf.check(path)[0] is True, "compared with its own checksum, not with the ckpt's"
+    assert check(path)[0] is True, "compared with its own checksum, not with the ckpt's"
     monkeypatch.setattr(torch.jit, "load", None)  # nothing may call it
     for model in ("big-lama", "big-lama-torchscript", path):
         np.testing.assert_array_equal(inpainted(model), EXPECTED)
@@ -292,10 +294,10 @@ def test_a_torchscript_archive_serves_as_well(cache, tmp_path, monkeypatch, plac
 def test_paths_and_folders_as_published_and_of_runs(cache, tmp_path, monkeypatch):
     (tmp_path / "big-lama" / "models").mkdir(parents=True)
     (tmp_path / "big-lama" / "models" / "best.ckpt").write_bytes(CKPT)
-    weights.save(GENERATOR, tmp_path / "weights.safetensors")
+    format.save(GENERATOR, tmp_path / "weights.safetensors")
     for model in (tmp_path / "big-lama", str(tmp_path), tmp_path / "weights.safetensors"):
         np.testing.assert_array_equal(inpainted(model), EXPECTED)
-    assert weights.load_training(tmp_path / "big-lama")[0].config == GENERATOR.config
+    assert load_training(tmp_path / "big-lama")[0].config == GENERATOR.config
     monkeypatch.chdir(tmp_path)
     np.testing.assert_array_equal(inpainted("big-lama"), EXPECTED)  # the folder, unpacked here
     (tmp_path / "big-lama" / "models" / "best.ckpt").unlink()
@@ -324,21 +326,21 @@ def test_code_in_a_file_that_lies_there_is_not_run(cache, legacy):
 
 def test_names_serve_for_training_and_the_perceptual_loss_too(server, monkeypatch):
     with pytest.raises(ValueError, match="weights fetch big-lama"):
-        weights.load_training("big-lama")
-    shelf.fetch("big-lama")
-    generator, discriminator = weights.load_training("big-lama")
+        load_training("big-lama")
+    fetch("big-lama")
+    generator, discriminator = load_training("big-lama")
     assert generator.config == GENERATOR.config and discriminator is None
     with pytest.raises(ValueError, match="weights fetch ade20k-resnet50-dilated"):
-        weights.load_encoder("ade20k-resnet50-dilated")
-    cache = registry.cache_folder()
+        load_encoder("ade20k-resnet50-dilated")
+    cache = cache_folder()
     (cache / "encoder_epoch_20.pth").write_bytes(b"")  # under the authors' own name
     monkeypatch.setattr(official, "read_checkpoint", lambda path: {"path": path})
     monkeypatch.setattr(official, "load_hrf_encoder", lambda state: torch.nn.Module())
-    assert isinstance(weights.load_encoder("ade20k-resnet50-dilated"), torch.nn.Module)
+    assert isinstance(load_encoder("ade20k-resnet50-dilated"), torch.nn.Module)
     with pytest.raises(ValueError, match="can be fetched"):
         lama_ref.Inpainter("ade20k-resnet50-dilated")  # no generator
     with pytest.raises(FileNotFoundError):
-        weights.load_encoder("big-lama")
+        load_encoder("big-lama")
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -347,11 +349,11 @@ def test_names_serve_for_training_and_the_perceptual_loss_too(server, monkeypatc
 def test_list_says_what_is_where(server, capsys):
     assert run("list") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
-    assert {*weights.shipped(), *weights.shipped("features"), *registry.ENTRIES} <= set(lines)
+    assert {*shipped(), *shipped("features"), *ENTRIES} <= set(lines)
     assert "1.20 M  shipped" in lines["mini-fourier"] and "2.4 MB" in lines["mini-fourier"]
     assert "50.98 M  not fetched  none stated" in lines["big-lama"]
     assert "Apache-2.0" in lines["mini-fourier"] and max(map(len, lines.values())) <= 100
-    shelf.fetch("big-lama")
+    fetch("big-lama")
     assert run() == 0  # list is what it does by itself
     lines = capsys.readouterr().out.splitlines()
     assert any(re.match("big-lama .* fetched  ", line) and "not fetched" not in line
@@ -375,10 +377,10 @@ def test_cards_are_readable(cache, capsys):
 
 
 def test_verify_covers_all_that_is_here(server, capsys):
-    shelf.fetch("big-lama")
+    fetch("big-lama")
     assert run("verify") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(weights.shipped()) + len(weights.shipped("features")) + 1
+    assert len(lines) == len(shipped()) + len(shipped("features")) + 1
     assert all(line.startswith("OK") for line in lines)
     assert run("verify", "mini-fourier") == 0
 

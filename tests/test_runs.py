@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 
 from lama_ref import training
-from lama_ref.data import weights
 from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import PRESETS, Generator, GeneratorConfig, build_generator
 from lama_ref.losses import LossWeights
@@ -28,6 +27,10 @@ from lama_ref.runs.batches import Batches, batches
 from lama_ref.runs.loop import train
 from lama_ref.runs.recipes import PRESETS as RECIPES
 from lama_ref.runs.recipes import TrainConfig
+from lama_ref.weights import format
+from lama_ref.weights.files import checksum
+from lama_ref.weights.format import load_generator, save_training
+from lama_ref.weights.names import load_training
 
 SMALL = dict(
     generator="tiny", data=("scenes",), stages=((0.0, 32, 2),), steps=6, save_every=2, settle=2,
@@ -189,7 +192,7 @@ def test_after_a_loss_that_is_no_number_one_begins_from_the_last_checkpoint(tmp_
         ) as error:
             train(config(), tmp_path / "a", progress=False)
     assert "lower lr" in str(error.value)
-    g, d = weights.load_training(tmp_path / "a")
+    g, d = assemble.load_start(tmp_path / "a")
     saved = disk.load_checkpoint(tmp_path / "a")
     for network, name in ((g, "generator"), (d, "discriminator")):
         assert all(torch.equal(v, saved[name][k]) for k, v in network.state_dict().items())
@@ -210,7 +213,7 @@ def test_a_run_goes_on_in_another_place_without_what_it_began_with(tmp_path, mon
     photos.mkdir()
     for i in range(3):
         Image.fromarray(np.full((40, 50, 3), 60 * i, np.uint8)).save(photos / f"{i}.png")
-    weights.save(build_generator("tiny"), tmp_path / "start.safetensors")
+    format.save(build_generator("tiny"), tmp_path / "start.safetensors")
     first = config(data=(f"{photos}:0.5", "scenes"), start=str(tmp_path / "start.safetensors"))
     train(first, tmp_path / "whole", progress=False)
     with monkeypatch.context() as patch:
@@ -252,7 +255,7 @@ def test_settings_that_cannot_be_are_named():
 
 def test_the_crop_must_fit_the_generator_that_is_started_from(tmp_path):
     wide = GeneratorConfig(blocks=1, width=4, downsamplings=3)
-    weights.save(Generator(wide), tmp_path / "g.safetensors")
+    format.save(Generator(wide), tmp_path / "g.safetensors")
     settings = config(start=str(tmp_path / "g.safetensors"), stages=((0.0, 36, 2),))
     with pytest.raises(ValueError, match="crops of 36 px"):
         train(settings, tmp_path / "run", progress=False)
@@ -403,13 +406,13 @@ def test_panels_show_a_given_folder(tmp_path):
 def test_final_weights_are_the_average(tmp_path):
     train(config(average=1.0, settle=0), tmp_path / "run", progress=False)
     torch.manual_seed(0)
-    saved = weights.load_training(tmp_path / "run")[0].state_dict()
-    final = weights.load_generator(tmp_path / "run" / "weights.safetensors").state_dict()
+    saved = load_training(tmp_path / "run")[0].state_dict()
+    final = load_generator(tmp_path / "run" / "weights.safetensors").state_dict()
     changed = [k for k, v in saved.items() if "running" not in k and not torch.equal(v, final[k])]
     assert changed  # the network moved on from its average
     train(config(average=None, settle=0), tmp_path / "plain", progress=False)
-    saved = weights.load_training(tmp_path / "plain")[0].state_dict()
-    final = weights.load_generator(tmp_path / "plain" / "weights.safetensors").state_dict()
+    saved = load_training(tmp_path / "plain")[0].state_dict()
+    final = load_generator(tmp_path / "plain" / "weights.safetensors").state_dict()
     assert all(torch.equal(v, final[k]) for k, v in saved.items())
 
 
@@ -439,9 +442,9 @@ def test_tensorboard_when_installed(tmp_path, monkeypatch):
 def test_the_weights_come_with_a_card(tmp_path):
     path = train(config(), tmp_path, progress=False)
     card = json.loads((tmp_path / "weights.json").read_text())
-    generator = weights.load_generator(path)
+    generator = load_generator(path)
     assert card["parameters"] == sum(p.numel() for p in generator.parameters())
-    assert card["sha256"] == weights.checksum(path) and card["data"] == "100 % scenes"
+    assert card["sha256"] == checksum(path) and card["data"] == "100 % scenes"
     assert card["training"]["steps"] == 6 and card["seconds"] >= 0 and "cpu" in card["device"]
     assert card["torch"] == torch.__version__
 
@@ -547,14 +550,14 @@ def test_a_read_only_folder_is_named(tmp_path):
 # --------------------------------------------------------------------------- fine-tuning
 def test_fine_tuning_takes_over_both_networks(tmp_path):
     train(config(), tmp_path / "first", progress=False)
-    g, d = weights.load_training(tmp_path / "first")
+    g, d = load_training(tmp_path / "first")
     start = config(start=str(tmp_path / "first"), generator="mini-fourier")  # the file decides
     state = loop.build_state(start, torch.device("cpu"))
     for network, expected in ((state.generator, g), (state.discriminator, d)):
         for key, value in network.state_dict().items():
             assert torch.equal(value, expected.state_dict()[key])
     path = train(start, tmp_path / "second", progress=False)
-    assert weights.load_generator(path).config.width == 4
+    assert load_generator(path).config.width == 4
 
 
 def test_fine_tuning_from_a_published_checkpoint(tmp_path):
@@ -565,7 +568,7 @@ def test_fine_tuning_from_a_published_checkpoint(tmp_path):
     torch.save({"state_dict": published}, tmp_path / "best.ckpt")
     settings = config(start=str(tmp_path / "best.ckpt"), lr=0.0, lr_discriminator=0.0, settle=0)
     train(settings, tmp_path / "run", progress=False)
-    tuned, tuned_d = weights.load_training(tmp_path / "run")
+    tuned, tuned_d = load_training(tmp_path / "run")
     assert tuned_d is not None
     for key, value in d.state_dict().items():
         if "running" not in key and "num_batches" not in key:
@@ -577,11 +580,11 @@ def test_fine_tuning_from_a_published_checkpoint(tmp_path):
 
 def test_frozen_batchnorm_keeps_its_statistics(tmp_path):
     train(config(), tmp_path / "first", progress=False)
-    before, before_d = weights.load_training(tmp_path / "first")
+    before, before_d = load_training(tmp_path / "first")
     settings = config(start=str(tmp_path / "first"), freeze_batchnorm=True, l1_until=0.0)
     train(settings, tmp_path / "second", progress=False)
-    after, after_d = weights.load_training(tmp_path / "second")
-    final = weights.load_generator(tmp_path / "second" / "weights.safetensors")
+    after, after_d = load_training(tmp_path / "second")
+    final = load_generator(tmp_path / "second" / "weights.safetensors")
     for old, new in ((before, after), (before_d, after_d), (before, final)):
         old, new = old.state_dict(), new.state_dict()
         assert all(torch.equal(old[k], new[k]) for k in old if "running" in k)
@@ -591,12 +594,12 @@ def test_frozen_batchnorm_keeps_its_statistics(tmp_path):
 def test_half_precision_files_keep_what_float16_cannot_hold(tmp_path):
     g, d = build_generator("tiny"), build_discriminator(4)
     d.model1[1].running_var[0] = 1e6
-    path = weights.save_training(tmp_path / "t.safetensors", g, d, half=True)
-    half, half_d = weights.load_training(path)
+    path = save_training(tmp_path / "t.safetensors", g, d, half=True)
+    half, half_d = load_training(path)
     assert half_d.model1[1].running_var[0] == 1e6
     stored = half.state_dict()["model.1.ffc.convl2l.weight"]
     assert torch.equal(stored, g.model[1].ffc.convl2l.weight.half().float())
-    assert weights.load_training(weights.save_training(path, g, None))[1] is None
+    assert load_training(save_training(path, g, None))[1] is None
 
 
 def test_grey_features_are_an_option():
@@ -613,5 +616,5 @@ def test_grey_features_are_an_option():
 def test_losses_without_a_discriminator_need_none(tmp_path):
     l1 = LossWeights(l1_hole=10, adversarial=0, feature_matching=0, perceptual=0)
     train(config(weights=l1), tmp_path, progress=False)
-    assert weights.load_training(tmp_path)[1] is None
+    assert load_training(tmp_path)[1] is None
     assert "adversarial" not in log(tmp_path)[-1] and "d_chance" not in log(tmp_path)[-1]

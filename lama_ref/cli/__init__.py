@@ -232,7 +232,7 @@ def weights(
         name: Of weights, as listed.
         url: Fetch from this address instead, such as a mirror or file:///path/of/file.
     """
-    from ..data import shelf
+    from . import shelf
 
     return shelf.run(action, name, url)
 

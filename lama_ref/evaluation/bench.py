@@ -20,11 +20,11 @@ import torch
 import tyro
 from tyro.conf import arg
 
-from ..data.weights import write_json
 from ..generator import PRESETS, build_generator
 from ..highres.memory import GIB
 from ..highres.strategies import Crop, Refine, bytes_per_pixel, named
 from ..inference import Inpainter
+from ..weights.files import write_json
 
 
 def peak_now() -> float:

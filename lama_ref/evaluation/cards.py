@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__, runtime
-from ..data import registry, weights
 from ..inference import Inpainter
 from ..masks import PRESETS
 from ..pictures import sheets
+from ..weights.files import atomic, checksum, write_json
+from ..weights.names import generator_file
 from . import baselines, report
 from .held_out import SHARE, Pictures, holes, is_photographs, masks_sha256
 from .measure import METRICS, Cell, Judges, choose
@@ -102,13 +103,13 @@ class Model:
         if source in baselines.BASELINES:
             return Model(label or source, {"implementation": baselines.version(source)}, source)
         try:
-            path = registry.generator_file(source)
+            path = generator_file(source)
         except (ValueError, FileNotFoundError) as error:
             classical = ", ".join(baselines.BASELINES)
             raise type(error)(f"{error}; classical methods are {classical}") from None
         given = Path(source).absolute()
         name = given.stem if given.stem != "weights" else given.parent.name
-        return Model(label or name, {"file": path.name, "sha256": weights.checksum(path)}, path)
+        return Model(label or name, {"file": path.name, "sha256": checksum(path)}, path)
 
     def load(self, device: str, batch: int) -> Callable[[NDArray, NDArray], NDArray]:
         """(images (n, 3, H, W), masks (n, H, W)) -> filled images."""
@@ -189,7 +190,7 @@ class Bench:
                         continue
                     results[label] = cell.measure(m.load(config.device, batch), bar.update)
                     if path:
-                        weights.write_json(path, {"settings": key} | results[label])
+                        write_json(path, {"settings": key} | results[label])
                 yield setting, results, pictures, masks
 
 
@@ -233,8 +234,8 @@ def evaluate(
         "cells": cells,
     }
     if stem:
-        weights.write_json(stem.with_suffix(".json"), card)
-        with weights.atomic(stem.with_suffix(".md")) as temporary:
+        write_json(stem.with_suffix(".json"), card)
+        with atomic(stem.with_suffix(".md")) as temporary:
             temporary.write_text(report.table(card) + "\n", encoding="utf-8")
     return card
 
@@ -254,7 +255,7 @@ def _show(
     for label, m in models.items():
         fill = m.load(config.device, 1)(images, masks)
         rows[label] = np.where(masks[:, None], fill, images)
-    with weights.atomic(path, suffix=path.suffix) as temporary:
+    with atomic(path, suffix=path.suffix) as temporary:
         sheets.sheet(rows | {"original": images}).save(temporary, quality=88)
 
 

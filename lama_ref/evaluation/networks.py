@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import registry, weights
+from ..weights import names
+from ..weights.files import checksum
 
 Feature = Callable[[NDArray], NDArray[np.float64]]  # (n, 3, H, W) in [0, 1] -> (n, d)
 Pair = Callable[[NDArray, NDArray], NDArray[np.float64]]  # two of these -> (n,)
@@ -35,19 +36,19 @@ def find(name: str, folder: str | Path | None = None) -> tuple[Path, str]:
         ValueError: it is another file than its name says.
     """
     if name == "segmentation":
-        path = weights.shipped("features")[SEGMENTATION]
-        return path, weights.checksum(path)
-    entry = registry.entry(name)
-    names = [entry.file, *entry.others]
-    path = registry.find(name)
+        path = names.shipped("features")[SEGMENTATION]
+        return path, checksum(path)
+    entry = names.entry(name)
+    files = [entry.file, *entry.others]
+    path = names.find(name)
     if folder is not None:
-        path = next((p for p in (Path(folder, n) for n in names) if p.is_file()), None)
+        path = next((p for p in (Path(folder, n) for n in files) if p.is_file()), None)
     if path is None:
-        looked = f"not in {folder}: put {names[0]} there, from {entry.url}" if folder else ""
+        looked = f"not in {folder}: put {files[0]} there, from {entry.url}" if folder else ""
         raise FileNotFoundError(
-            f"{looked or registry.missing(name)}; swd and kernel-segmentation need no download"
+            f"{looked or names.missing(name)}; swd and kernel-segmentation need no download"
         )
-    digest = weights.checksum(path)
+    digest = checksum(path)
     if digest not in entry.known:
         raise ValueError(f"{path} is not {name}, its SHA-256 is {digest}: download it again")
     return path, digest
@@ -127,7 +128,7 @@ def segmentation(path: Path, device: str | torch.device = "cpu") -> Feature:
     It was trained on procedural scenes. The same distances of its features are no FID and no
     KID: compare them among themselves.
     """
-    network = weights.load_features(path).to(device)
+    network = names.load_features(path).to(device)
 
     @torch.inference_mode()
     def features(images: NDArray) -> NDArray[np.float64]:

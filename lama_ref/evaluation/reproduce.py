@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data import weights
 from ..runs import disk
 from ..runs.loop import train
 from ..runs.recipes import TrainConfig
+from ..weights.files import atomic, write_json
+from ..weights.format import load_generator
 from . import report
 from .cards import Bench, CardConfig, Model, variants
 from .experiments import EXPERIMENTS, PHOTOGRAPHS, RUNS, Experiment, Place
@@ -99,8 +100,8 @@ def reproduce(
         "metrics": measuring.metrics, "cells": cells,
         "claims": [judge(claim, found, lone) for claim in claims],
     }  # fmt: skip
-    weights.write_json(path, result)
-    with weights.atomic(path.with_suffix(".md")) as temporary:
+    write_json(path, result)
+    with atomic(path.with_suffix(".md")) as temporary:
         temporary.write_text(text(result) + "\n", encoding="utf-8")
     return result
 
@@ -215,7 +216,7 @@ def _about(
     models = [Model.find(file) for file in files]
     about: dict[str, Any] = {"models": [model.identity for model in models]}
     if not isinstance(models[0].source, str):
-        generator = weights.load_generator(models[0].source)
+        generator = load_generator(models[0].source)
         about["parameters"] = sum(p.numel() for p in generator.parameters())
     if config is not None:
         about |= {"steps": config.steps, "seconds": round(seconds or 0)}

@@ -17,7 +17,7 @@ def check_name(target: Path) -> None:
 
 def save(picture, target: Path) -> None:
     """Write a PIL image with its colour profile, making the folder where it is missing."""
-    from ..data.weights import atomic
+    from ..weights.files import atomic
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic(target, suffix=target.suffix) as temporary:

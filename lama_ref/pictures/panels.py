@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from .. import masks
-from ..data.weights import atomic
 from ..generator import inpaint_batch
+from ..weights.files import atomic
 from . import photographs, scenes
 
 COUNT = 4

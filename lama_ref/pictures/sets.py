@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import __version__, masks
-from ..data import weights
+from ..weights.files import atomic, write_json
 from . import photographs, scenes
 
 MANIFEST = "manifest.json"
@@ -130,7 +130,7 @@ def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dic
         if any(known.get(key) != value for key, value in begun.items()):
             raise ValueError(f"{folder} is not empty and holds another set: choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    weights.write_json(folder / MANIFEST, begun)  # an interrupted run can be repeated
+    write_json(folder / MANIFEST, begun)  # an interrupted run can be repeated
 
     entries, skipped = {}, {}
     for name in tqdm(names, disable=not progress, unit="picture"):
@@ -149,7 +149,7 @@ def make(settings: MaskSet, folder: str | Path, *, progress: bool = True) -> dic
     if not entries:
         raise ValueError(f"no picture of {len(names)} has a fitting mask: see the warning")
     manifest = begun | {"sha256": _hash(entries), "pictures": entries, "skipped": skipped}
-    weights.write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest)
     return manifest
 
 
@@ -191,7 +191,7 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
     for key, image in (("picture", picture), ("mask", Image.fromarray(np.uint8(square * 255)))):
         path = folder / entry[key]
         path.parent.mkdir(parents=True, exist_ok=True)
-        with weights.atomic(path, ".png") as temporary:
+        with atomic(path, ".png") as temporary:
             image.save(temporary)
     share = round(float(square.mean()), 5)
     entry |= {"crop": [int(top), int(left)], "share": share, "sha256": _sha256(square)}

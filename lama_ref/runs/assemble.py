@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..data import weights
 from ..discriminator import Discriminator, build_discriminator
 from ..generator import Generator, build_generator
 from ..losses import LaMaLoss
 from ..perceptual import Grey, PerceptualLoss
 from ..training import TrainState
+from ..weights.names import load_encoder, load_training, result_of
+from . import disk
 from .recipes import TrainConfig
 
 
@@ -35,7 +37,7 @@ def build_state(
     torch.manual_seed(config.seed)
     d = build_discriminator(config.discriminator_width) if config.adversarial else None
     if networks is None and config.start is not None:
-        networks = weights.load_training(config.start)
+        networks = load_start(config.start)
     g, started = networks or (build_generator(config.generator), None)
     d = d and (started or d)
     for _, size, _ in config.stages:
@@ -57,6 +59,17 @@ def build_state(
     return TrainState(g, adam, d, adam_d, average)
 
 
+def load_start(start: str | Path) -> tuple[Generator, Discriminator | None]:
+    """What a run begins with: of an unfinished run's folder the last checkpoint, else as
+    :func:`lama_ref.weights.names.load_training`.
+    """
+    folder = Path(start)
+    if folder.is_dir() and result_of(folder) is None:
+        if (saved := disk.load_checkpoint(folder)) is not None:
+            return disk.networks(saved)
+    return load_training(start)
+
+
 def _wrap(network: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
     gpu = device.type == "cuda"
     if config.sync_batchnorm:
@@ -71,7 +84,7 @@ def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> 
     """The loss of the run's main part."""
     perceptual = None
     if config.features and config.weights.perceptual:
-        features = weights.load_encoder(config.features).to(device)
+        features = load_encoder(config.features).to(device)
         if config.features_grey:
             features = nn.Sequential(Grey(), features)
         perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)

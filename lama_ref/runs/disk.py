@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.weights import atomic, checksum, from_layout, write_json
 from ..generator import Generator
-from ..weights.download import try_lock
+from ..weights.files import atomic, checksum, try_lock, write_json
+from ..weights.format import from_layout
 from .recipes import TrainConfig, from_dict
 
 WRITTEN = (".config.json.", ".log.jsonl.", ".weights.", ".training.", ".checkpoint.")

@@ -29,11 +29,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .. import runtime
-from ..data import weights as weight_files
 from ..generator import Generator
 from ..losses import LaMaLoss, LossWeights, chance_level, patch_labels
 from ..pictures import panels
 from ..training import settle_batchnorm, training_step, unwrap
+from ..weights import format
+from ..weights.files import write_json
+from ..weights.format import layout, save_training
 from . import disk
 from .assemble import build_loss, build_state, without_sync
 from .batches import Batches
@@ -120,7 +122,7 @@ class Run:
             self.progress = saved["progress"]
         if rank == 0:
             disk.tidy(folder)
-            weight_files.write_json(folder / "config.json", asdict(config))
+            write_json(folder / "config.json", asdict(config))
             self.tensorboard = disk.tensorboard(folder, self.state.step)
             disk.cut_log(folder / "log.jsonl", self.state.step)
 
@@ -241,7 +243,7 @@ class Run:
             saved |= {
                 "random": disk.random_states(),
                 "config": json.dumps(asdict(self.config)),
-                "networks": json.dumps(weight_files.layout(*networks)),
+                "networks": json.dumps(layout(*networks)),
                 "data": self.data.mixture.digest(),
             }
             disk.save_checkpoint(self.folder, saved)
@@ -268,9 +270,9 @@ class Run:
         if self.rank == 0:
             rest = (self._next(data) for _ in range(self.config.settle))
             settled = self._settled(rest, self.config.settle)
-            weight_files.save(settled, path)
+            format.save(settled, path)
             networks = (unwrap(self.state.generator), unwrap(self.state.discriminator))
-            weight_files.save_training(self.folder / "training.safetensors", *networks)
+            save_training(self.folder / "training.safetensors", *networks)
             about = asdict(self.config), str(self.data.mixture), self.progress["seconds"]
             disk.write_card(path, settled, *about, device=str(self.device))
         return path

@@ -86,7 +86,9 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
     """Train a feature network on scenes; writes ``PRETEXT-KIND.safetensors``, card and log."""
     from tqdm import tqdm
 
-    from ..data import weights
+    from ..weights import format
+    from ..weights.files import checksum, write_json
+    from ..weights.names import load_features
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
             bar.set_postfix(loss=lines[-1]["loss"])
             losses = []
     path = folder / f"{config.pretext}-{config.kind}.safetensors"
-    weights.save(network.eval(), path, half=True)
+    format.save(network.eval(), path, half=True)
     card = {
         "network": asdict(network.config),
         "parameters": sum(p.numel() for p in network.parameters()),
@@ -125,10 +127,10 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
         "seconds": round(time.time() - start),
         "torch": torch.__version__,
         "log": lines,
-        "sha256": weights.checksum(path),
-        "held_out": evaluate(weights.load_features(path), config.held_out),
+        "sha256": checksum(path),
+        "held_out": evaluate(load_features(path), config.held_out),
     }
-    weights.write_json(path.with_suffix(".json"), card)
+    write_json(path.with_suffix(".json"), card)
     return path
 
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 from zipfile import BadZipFile, ZipFile
 
-from ..data.weights import atomic, checksum, write_json
+from .files import atomic, checksum, try_lock, write_json
 
 TIMEOUT = 30  # seconds without a byte
 TRIES = 4  # connections that may break before the user is asked
@@ -136,22 +136,6 @@ def locked(path: str | Path) -> Iterator[None]:
             waiting = True
             time.sleep(0.1)
         yield
-
-
-def try_lock(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # EDEADLK is Windows' word for it; a file system without locks leaves it to the checksum
-        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-    return True
 
 
 # --------------------------------------------------------------------------- one connection

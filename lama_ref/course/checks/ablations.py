@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from ... import masks
-from ...data import weights
 from ...evaluation import held_out as pictures_of
 from ...evaluation.baselines import BASELINES
 from ...evaluation.experiments import RUNS, Experiment
 from ...evaluation.measure import METRICS
 from ...pictures import scenes
 from ...runs.recipes import TrainConfig
+from ...weights.names import shipped
 from .core import compare, exercise, expect
 
 __all__ = ["period_error", "two_way_interval", "seeds_needed", "declared_experiment"]
@@ -188,7 +188,7 @@ def declared_experiment(answer: Callable[[], tuple[Experiment, dict[str, TrainCo
     known = RUNS | runs
     arms = {arm: known[run] for arm, run in experiment.arms.items() if run in known}
     for arm, run in experiment.arms.items():
-        there = run in known or run in BASELINES or run in weights.shipped()
+        there = run in known or run in BASELINES or run in shipped()
         expect(there, f"arm {arm!r} names the run {run!r}, which is not among your runs")
     expect(len(arms) >= 2, f"{len(arms)} arms are trained; an ablation compares two or more")
     changed = _one_change(arms)

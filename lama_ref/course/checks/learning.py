@@ -10,13 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ...data import weights
 from ...evaluation import metrics
 from ...generator import inpaint_batch
 from ...losses import LossWeights
 from ...runs import loop
 from ...runs.batches import Batches
 from ...runs.recipes import TrainConfig
+from ...weights.format import load_generator
 from .core import compare, exercise, expect
 
 __all__ = ["step_size", "gradient_in_pieces", "checkpoint", "recipe"]
@@ -205,7 +205,7 @@ _BUDGET = ("generator", "data", "stages", "steps", "settle", "start", "seed")
 def _held_out_error(config: TrainConfig) -> float:
     """Hole L1 of a finished run on scenes that it did not see."""
     with tempfile.TemporaryDirectory() as folder:
-        generator = weights.load_generator(loop.train(config, folder, progress=False))
+        generator = load_generator(loop.train(config, folder, progress=False))
     unseen = replace(_BASE, seed=10**6, stages=((0.0, 32, 64),))
     image, mask, _ = Batches(unseen)[0]
     with torch.no_grad():

@@ -7,15 +7,9 @@ ones are compared with it.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-
-from ..generator import PRESETS
-from . import weights
 
 _MIT = "http://sceneparsing.csail.mit.edu/model/"
 _MIRROR = (
@@ -213,85 +207,3 @@ ENTRIES: dict[str, Entry] = {
         "pt_inception-2015-12-05-6726825d.pth",
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Where fetched files lie: $LAMA_REF_CACHE, or where the system keeps such things."""
-    if chosen := os.environ.get("LAMA_REF_CACHE"):
-        return Path(chosen).expanduser()
-    usual = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    return Path(os.environ.get(usual) or Path.home() / ".cache") / "lama_ref"
-
-
-def entry(name: str) -> Entry:
-    """The entry of that name; a ValueError names those that there are."""
-    if name not in ENTRIES:
-        ships = "ships with this project" if name in weights.shipped() else "unknown"
-        raise ValueError(f"{name!r} is {ships}: what can be fetched is {', '.join(ENTRIES)}")
-    return ENTRIES[name]
-
-
-def find(name: str) -> Path | None:
-    """The file of published weights, fetched or put there by hand; None if it is not there.
-
-    Looked for in the cache folder, then where PyTorch and programs like it keep downloads.
-    """
-    import torch
-
-    e = entry(name)
-    for folder in (cache_folder(), Path(torch.hub.get_dir()) / "checkpoints"):
-        for file in (e.file, *e.others):
-            if (folder / file).is_file():
-                return folder / file
-    return None
-
-
-def missing(name: str) -> str:
-    """What to do about published weights that are not there."""
-    e = entry(name)
-    return (
-        f"{name} is not shipped, and not fetched so far: lama-ref weights fetch {name} loads "
-        f"{e.size()} from {e.url}; or put its file at {cache_folder() / e.file}"
-    )
-
-
-def published(name: str, kind: str) -> Path | None:
-    """The file of published weights of this kind; None if there are none of that name.
-
-    Raises:
-        ValueError: there are, but they are not fetched; says how.
-    """
-    if name not in ENTRIES or ENTRIES[name].kind != kind:
-        return None
-    if (found := find(name)) is None:
-        raise ValueError(missing(name))
-    return found
-
-
-def generator_file(model: str | Path) -> Path:
-    """The file of a generator's weights.
-
-    Args:
-        model: name of shipped or published weights; path of a file, of a run's folder, or of a
-            folder as the authors publish it (with ``models/best.ckpt``).
-
-    Raises:
-        ValueError: unknown name, or published weights that are not fetched.
-        FileNotFoundError: no file at the path.
-    """
-    name, path = str(model), Path(model)
-    if name in weights.shipped():
-        return weights.shipped()[name]
-    for file in (path, path / "weights.safetensors", path / "models" / "best.ckpt"):
-        if file.is_file():
-            return file
-    if found := published(name, "generator"):
-        return found
-    if path.suffix or path.exists():
-        raise FileNotFoundError(f"no weights file at {model}")
-    hint = f"; {name!r} is an architecture: give the path of its weights" * (name in PRESETS)
-    others = [key for key, e in ENTRIES.items() if e.kind == "generator"]
-    raise ValueError(
-        f"no weights {name!r}: {', '.join(weights.shipped())} are shipped, and "
-        f"{', '.join(others)} can be fetched{hint}"
-    )

@@ -1,1 +1,0 @@
-"""Where pictures come from: procedural scenes, folders of photographs, weights."""
