@@ -14,17 +14,13 @@ of one call are spread evenly over kinds and numbers of strokes (see :func:`samp
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from .regions import Objects, dilate, feather, object_masks, to_tensor, validate
-
-__all__ = [
-    "PRESETS", "Borders", "Boxes", "Chains", "Grid", "Mixture", "Objects", "sample",
-    "dilate", "feather", "object_masks", "to_tensor", "validate",
-]  # fmt: skip
+import torch
+from torch import Tensor
 
 Size = tuple[int, int]
 
@@ -166,6 +162,25 @@ class Borders:
         return mask
 
 
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Shapes of things, moved: of a label map or, without one, of new procedural scenes.
+
+    Attributes:
+        labels, things: see :func:`lama_ref.pictures.objects.object_masks`.
+    """
+
+    labels: np.ndarray | None = None
+    things: Sequence[int] | None = None
+
+    def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
+        """One (H, W) bool mask; u is not used. ValueError if the label map has no usable object."""
+        # Masks know nothing of pictures, but for this one kind, which needs some with labels.
+        from .pictures import objects
+
+        return objects.draw(self.labels, self.things, size, rng)
+
+
 Kind = Chains | Boxes | Grid | Borders | Objects
 
 
@@ -239,7 +254,7 @@ def sample(
         share: draw again until the hole's share of the picture lies in this closed range
             (the published evaluation sets avoid shares above 0.5).
         labels: for "segmentation", a label map (H, W) whose ``things`` shape all masks, or n maps,
-            one for each mask; see :func:`object_masks`. Procedural scenes without it.
+            one for each mask; see :mod:`lama_ref.pictures.objects`. Procedural scenes without it.
         things: which labels are objects; None if the maps are of instances.
 
     Raises:
@@ -284,3 +299,94 @@ def sample(
         else:
             raise ValueError(f"1,000 masks in a row had no hole share in {share}: widen the range")
     return masks
+
+
+# --------------------------------------------------------------------------- masks that are given
+def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
+    """Check the convention and return the mask as float32 zeros and ones.
+
+    Args:
+        mask: (B, 1, H, W), bool or numbers in [0, 1]; above 0.5 is hole.
+        image: if given, (B, 3, H, W) or a batch of one, whose height and width must agree.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: wrong shape, NaN, or values outside [0, 1].
+
+    Warns:
+        UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
+    """
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"a mask must be a tensor here, not {type(mask).__name__}")
+    if mask.ndim != 4 or mask.shape[1] != 1 or 0 in mask.shape:
+        raise ValueError(f"a mask must have shape (B, 1, H, W), not {tuple(mask.shape)}")
+    if image is not None and mask.shape[-2:] != image.shape[-2:]:
+        raise ValueError(
+            f"the mask has {tuple(mask.shape[-2:])} pixels (height, width) and the image "
+            f"{tuple(image.shape[-2:])}: resize the mask with nearest-neighbour sampling"
+        )
+    if mask.dtype != torch.bool:
+        if mask.is_floating_point() and torch.isnan(mask).any():
+            raise ValueError(f"the mask has {int(torch.isnan(mask).sum())} NaN values")
+        low, high = float(mask.min()), float(mask.max())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"mask values must lie in [0, 1] with 1 = hole, not in [{low:g}, {high:g}]: "
+                "divide an 8-bit mask by 255"
+            )
+        mask = mask > 0.5
+    share = mask.float().mean((1, 2, 3))
+    if (share > 0.95).any():
+        warnings.warn(
+            f"{float(share.max()):.0%} of the picture is hole: is the mask inverted? "
+            "1 (white) marks what is to be filled",
+            stacklevel=2,
+        )
+    return mask.float()
+
+
+def _check_radius(radius: float) -> None:
+    if not 0 <= radius < float("inf"):
+        raise ValueError(f"the radius must be 0 or more pixels, not {radius!r}")
+
+
+def _squared_distance(mask: Tensor, reach: int) -> Tensor:
+    """Squared distance to the nearest hole pixel; exact up to ``reach`` pixels, larger beyond.
+
+    dx^2 + dy^2 is smallest where its parts are: the nearest in each column, then along each row.
+    """
+    distance = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~(mask > 0.5), torch.inf)
+    for axis in (-2, -1):
+        nearest, n = distance.clone(), distance.shape[axis]
+        for d in range(1, min(reach, n - 1) + 1):
+            for here, there in ((0, d), (d, 0)):
+                view = nearest.narrow(axis, here, n - d)
+                torch.minimum(view, distance.narrow(axis, there, n - d) + d * d, out=view)
+        distance = nearest
+    return distance
+
+
+def dilate(mask: Tensor, radius: float) -> Tensor:
+    """Grow the hole by ``radius`` pixels in every direction: (B, 1, H, W) -> the same, 0 or 1.
+
+    A mask drawn tightly around an object leaves its shadow and its blurred edge visible, and
+    the network continues what it sees; growing the hole by some pixels is the cure.
+    """
+    _check_radius(radius)
+    return (_squared_distance(mask, int(radius)) <= radius**2).float()
+
+
+def feather(mask: Tensor, radius: float) -> Tensor:
+    """Soft weights for blending: 1 in the hole, falling to 0 over ``radius`` pixels around it.
+
+    (B, 1, H, W) -> (B, 1, H, W) float32. The weight at a distance d outside the hole is
+    1 - d / (radius + 1). Inside the hole nothing changes, so that no hidden pixel shows.
+    """
+    _check_radius(radius)
+    distance = _squared_distance(mask, int(radius) + 1).sqrt()
+    return (1 - distance / (radius + 1)).clamp(min=0)
+
+
+def to_tensor(masks: np.ndarray | Sequence[np.ndarray]) -> Tensor:
+    """(n, H, W) bool masks, as :func:`sample` returns them, to an (n, 1, H, W) float32 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(masks))[:, None].float()

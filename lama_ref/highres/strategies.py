@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..regions import feather
+from ..masks import feather
 from . import memory
 from .refine import Refine, blur
 

@@ -43,7 +43,7 @@ def inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: floa
     from PIL import ImageOps
 
     from ..inference import read_mask
-    from ..regions import dilate as grow
+    from ..masks import dilate as grow
 
     check_name(target)
     with opened(source) as picture, opened(mask) as hole:

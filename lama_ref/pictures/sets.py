@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .. import __version__, masks
 from ..weights.files import atomic, write_json
-from . import photographs, scenes
+from . import objects, photographs, scenes
 
 MANIFEST = "manifest.json"
 
@@ -164,13 +164,13 @@ def _make_one(settings: MaskSet, name: Path, folder: Path) -> dict:
         name = name.with_suffix("")
         if settings.labels:
             labels = _label_map(settings.labels / f"{name}.png", original, picture.size)
-            drawn = masks.object_masks(labels, None, rng)
+            drawn = objects.object_masks(labels, None, rng)
         else:
             drawn = _draw(settings, (height, width), rng)
     else:
         image, labels = scenes.sample_scene(rng).render(settings.size)
         if settings.preset == "segmentation":  # needs a scene with a fitting object
-            while not (drawn := masks.object_masks(labels, scenes.THINGS, rng)):
+            while not (drawn := objects.object_masks(labels, scenes.THINGS, rng)):
                 image, labels = scenes.sample_scene(rng).render(settings.size)
         else:
             drawn = _draw(settings, labels.shape, rng)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ... import masks
 from ...highres.refine import _mean_l1, halve, pad_to
-from ...regions import feather
+from ...masks import feather
 from .core import compare, exercise, expect
 
 __all__ = ["context_box", "any_size", "blend_weights", "agreement_loss"]
@@ -116,7 +116,7 @@ def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
 # --------------------------------------------------------------------------- 8.3
 @exercise("8.3")
 def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
-    """``answer(hole, radius)`` against ``regions.feather`` of the known pixels."""
+    """``answer(hole, radius)`` against ``masks.feather`` of the known pixels."""
     rng = np.random.default_rng(0)
     dot = torch.zeros(1, 1, 7, 9)
     dot[..., 3, 4] = 1

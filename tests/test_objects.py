@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from lama_ref import masks, regions
-from lama_ref.pictures import scenes
+from lama_ref import masks
+from lama_ref.pictures import objects, scenes
 
 THINGS = scenes.THINGS
 
@@ -25,11 +25,6 @@ def labelled(*boxes: tuple[int, int, int, int], size=(60, 80)) -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("name", regions.__dict__.keys() & set(masks.__all__))
-def test_masks_has_the_same_names(name):
-    assert getattr(masks, name) is getattr(regions, name)
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(64, 64), (48, 80), (81, 50)]))
 def test_all_limits_hold(seed, size):
@@ -40,7 +35,7 @@ def test_all_limits_hold(seed, size):
         parts, count = ndimage.label(labels == value)
         for i in range(1, count + 1):
             thing = parts == i
-            found = regions.object_masks(thing.astype(int), None, rng)
+            found = objects.object_masks(thing.astype(int), None, rng)
             assert len(found) <= 3
             placed = [thing]
             for mask in found:
@@ -67,7 +62,7 @@ def test_places_are_those_of_an_exhaustive_search(monkeypatch):
     found = set()
     for seed in range(300):
         rng = np.random.default_rng(seed)
-        (mask,) = regions.object_masks(labels, [1], rng, 1, area=(0, 1), scale=0, shift=0)
+        (mask,) = objects.object_masks(labels, [1], rng, 1, area=(0, 1), scale=0, shift=0)
         assert mask.any(1).tolist() == [False, False, True, False, False]
         found.add(tuple(np.flatnonzero(mask[2])))
     assert found == allowed
@@ -81,7 +76,7 @@ def test_shape_is_kept_but_for_scale_and_mirror():
     seen = set()
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        for mask in regions.object_masks(
+        for mask in objects.object_masks(
             labels, [1], rng, 1, area=(0, 1), scale=0, hidden=0, overlap=0
         ):
             rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
@@ -97,7 +92,7 @@ def test_vertical_shift_and_hidden_share():
     tops, lost = [], []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        for mask in regions.object_masks(
+        for mask in objects.object_masks(
             labels, [1], rng, 1, area=(0, 1), scale=0, shift=0.3, hidden=0.4
         ):
             lost.append(1 - mask.sum() / 100)
@@ -110,12 +105,12 @@ def test_things_are_connected_pixels_and_instances_are_values():
     labels = labelled((5, 25, 5, 25), (5, 25, 50, 70))
     labels[labels == 2] = 1
     rng = np.random.default_rng(0)
-    two = regions.object_masks(labels, [1], rng, 1, area=(0, 1))
+    two = objects.object_masks(labels, [1], rng, 1, area=(0, 1))
     assert len(two) == 2  # two objects of one label
-    one = regions.object_masks(labels, None, rng, 1, area=(0, 1))
+    one = objects.object_masks(labels, None, rng, 1, area=(0, 1))
     assert len(one) == 1 and one[0].sum() > 1.3 * max(mask.sum() for mask in two) / 2
-    assert regions.object_masks(labels, [7], rng) == []
-    assert regions.object_masks(np.ones((20, 20), int), None, rng) == []  # larger than half
+    assert objects.object_masks(labels, [7], rng) == []
+    assert objects.object_masks(np.ones((20, 20), int), None, rng) == []  # larger than half
 
 
 @pytest.mark.parametrize(
@@ -123,12 +118,12 @@ def test_things_are_connected_pixels_and_instances_are_values():
 )
 def test_bad_label_maps(labels):
     with pytest.raises(ValueError, match=r"\(H, W\) array of whole numbers, not"):
-        regions.object_masks(labels, [1], np.random.default_rng(0))
+        objects.object_masks(labels, [1], np.random.default_rng(0))
 
 
 def test_same_state_same_masks():
     labels = labelled((10, 35, 10, 30))
-    first, second = (regions.object_masks(labels, [1], np.random.default_rng(4)) for _ in range(2))
+    first, second = (objects.object_masks(labels, [1], np.random.default_rng(4)) for _ in range(2))
     assert first and all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -262,7 +257,7 @@ def test_thousands_of_specks_cost_little():
     labels = rng.integers(1, 3, (256, 256))
     labels[60:160, 60:160] = 3
     start = time.process_time()
-    found = regions.object_masks(labels, [1, 2, 3], rng)
+    found = objects.object_masks(labels, [1, 2, 3], rng)
     assert time.process_time() - start < 1
     assert found and all(mask.sum() > 0.25 * 100**2 for mask in found)
 
@@ -279,7 +274,7 @@ def test_an_object_grows_only_as_far_as_it_fits_where_it_is():
         labels = labelled((top, top + 10, left, left + 20))
         sides = []
         for seed in range(60):
-            for mask in regions.object_masks(
+            for mask in objects.object_masks(
                 labels, [1], np.random.default_rng(seed), 1, area=(0, 1), hidden=0
             ):
                 sides.append(mask.any(0).sum() / 20)
