@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ffc import FFCBlock, FFCResidualBlock, GlobalBranch, Halves
@@ -297,3 +299,28 @@ def inpaint_batch(
     """
     prediction = generator(torch.cat([image * (1 - mask), mask], 1))
     return prediction, torch.where(mask > 0.5, prediction, image)
+
+
+def pad_to(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:
+    """Pad below and to the right to multiples of ``multiple`` and at least ``smallest``.
+
+    Mirrors the picture where it is large enough, else repeats its last row or column.
+    """
+    height, width = x.shape[-2:]
+    below, right = (
+        max(-(-side // multiple) * multiple, smallest) - side for side in (height, width)
+    )
+    x = F.pad(x, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
+    return F.pad(x, (0, 0, 0, below), mode="reflect" if below < height else "replicate")
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; parts that were frozen within a training network stay so."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode

@@ -10,6 +10,8 @@ How a large picture is filled (whole, crop by crop, refined) is a strategy's bus
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from . import masks, runtime
-from .highres import memory, strategies
-from .highres.refine import evaluating, pad_to
+from .generator import evaluating, pad_to
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from .highres.strategies import Strategy
 
 _ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "F")
 """PIL modes whose arrays are grey or RGB values as they stand."""
@@ -54,8 +57,10 @@ class Inpainter:
         *,
         device: str | torch.device = "auto",
         batch_size: int = 8,
-        strategy: str | strategies.Strategy = "whole",
+        strategy: str | Strategy = "whole",
     ):
+        from .highres import strategies
+
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         self.device, self.batch_size = runtime.device(device), batch_size
@@ -177,7 +182,7 @@ class Inpainter:
                 f"[{known.min():g}, {known.max():g}]: divide 8-bit values by 255"
             )
         size = f"{rgb.shape[-1]}x{rgb.shape[-2]} px with {self.strategy} on {self.device}"
-        with memory.named_shortage(size, "use strategy='crop' or 'auto', or a lower batch_size"):
+        with _named_shortage(size, "use strategy='crop' or 'auto', or a lower batch_size"):
             pairs = zip(rgb.split(self.batch_size), hole.split(self.batch_size))
             return torch.cat([self.strategy(self, *pair) for pair in pairs]), hole
 
@@ -207,6 +212,17 @@ def _load(model: str | Path | nn.Module) -> nn.Module:
     if not isinstance(model, (str, Path)):
         raise TypeError(f"a model is a name, a path or a module, not {type(model).__name__}")
     return load_generator(generator_file(model))
+
+
+@contextmanager
+def _named_shortage(what: str, remedy: str) -> Iterator[None]:
+    """Turns torch's errors for lack of memory, which differ by device, into a ``MemoryError``."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and "allocate memory" not in str(error):
+            raise
+        raise MemoryError(f"out of memory: {what}; {remedy}") from error
 
 
 # --------------------------------------------------------------------------- formats

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from lama_ref import checks
-from lama_ref.highres.refine import _mean_l1, halve, pad_to
+from lama_ref.generator import pad_to
+from lama_ref.highres.refine import _mean_l1, halve
 from lama_ref.highres.strategies import Crop
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import lama_ref
-from lama_ref.inference import pad_to
+from lama_ref.generator import pad_to
 from lama_ref.weights import format
 
 RNG = np.random.default_rng(0)

@@ -1,10 +1,9 @@
-"""How much memory a computation takes, how much there is, and a clear word when it ran out."""
+"""How much memory a computation takes, and how much there is."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -81,14 +80,3 @@ def _container_room(folder: str = "/sys/fs/cgroup") -> int | None:
         return None if limit.strip() == "max" else int(limit) - int(used) + sum(map(int, cached))
     except (OSError, ValueError):
         return None
-
-
-@contextmanager
-def named_shortage(what: str, remedy: str) -> Iterator[None]:
-    """Turns torch's errors for lack of memory, which differ by device, into a ``MemoryError``."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "allocate memory" not in str(error):
-            raise
-        raise MemoryError(f"out of memory: {what}; {remedy}") from error

@@ -15,10 +15,8 @@ activations between blocks instead of keeping them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +24,22 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..ffc import FFCResidualBlock, Halves
-from ..generator import ResidualBlock
-
-if TYPE_CHECKING:
-    from ..inference import Inpainter
+from ..generator import ResidualBlock, evaluating, pad_to
 
 _EPS = 1e-8
+
+
+class Inpainting(Protocol):
+    """What a strategy needs of an inpainter, such as a :class:`lama_ref.Inpainter`."""
+
+    generator: nn.Module
+    device: torch.device
+    multiple: int
+    """What the sides of the generator's input are multiples of."""
+
+    def predict(self, image: Tensor, mask: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] and (B, 1, H, W) -> (B, 3, H, W), known region included."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class Refine:
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be above 0, not {self.lr!r}")
 
-    def __call__(self, inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, inpainter: Inpainting, image: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] and (B, 1, H, W) -> fill (B, 3, H, W) on the CPU.
 
         Raises:
@@ -205,30 +213,7 @@ def _mean_l1(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
     return ((a - b).abs() * where).sum() / (where.sum() * a.shape[1]).clamp(min=1)
 
 
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; parts that were frozen within a training network stay so."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes.items():
-            part.training = mode
-
-
 # --------------------------------------------------------------------------- pictures
-def pad_to(x: Tensor, multiple: int, smallest: int = 1) -> Tensor:
-    """Pad below and to the right to multiples of ``multiple`` and at least ``smallest``.
-
-    Mirrors the picture where it is large enough, else repeats its last row or column.
-    """
-    height, width = x.shape[-2:]
-    below, right = (
-        max(-(-side // multiple) * multiple, smallest) - side for side in (height, width)
-    )
-    x = F.pad(x, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
-    return F.pad(x, (0, 0, 0, below), mode="reflect" if below < height else "replicate")
 
 
 def blur(x: Tensor, sigma: float, radius: int, border: str = "reflect") -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -23,10 +23,7 @@ from torch import Tensor
 
 from ..masks import feather
 from . import memory
-from .refine import Refine, blur
-
-if TYPE_CHECKING:
-    from ..inference import Inpainter
+from .refine import Inpainting, Refine, blur
 
 Box: TypeAlias = tuple[int, int, int, int]
 """First row, first column, row and column after the last."""
@@ -36,7 +33,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 class Whole:
     """The strategy "whole": one pass, whatever the size. What the paper does."""
 
-    def __call__(self, inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, inpainter: Inpainting, image: Tensor, mask: Tensor) -> Tensor:
         return inpainter.predict(image, mask)
 
 
@@ -65,7 +62,7 @@ class Crop:
             if not least <= value < math.inf:
                 raise ValueError(f"{name} must be at least {least}, not {value!r}")
 
-    def __call__(self, inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, inpainter: Inpainting, image: Tensor, mask: Tensor) -> Tensor:
         hole = (mask > 0.5).float()
         fill = torch.where(hole > 0, 0.0, image.float())
         known = fill.clone()
@@ -76,7 +73,7 @@ class Crop:
                 fill[cut] = torch.where(own, part, fill[cut])
         return fill
 
-    def _fill(self, inpainter: Inpainter, image: Tensor, hole: Tensor) -> Tensor:
+    def _fill(self, inpainter: Inpainting, image: Tensor, hole: Tensor) -> Tensor:
         """Predict one cut, shrunk to the budget if need be; (1, 3, h, w)."""
         size = height, width = hole.shape[-2:]
         scale = math.sqrt(self.budget / (height * width))
@@ -150,7 +147,7 @@ class Auto(Crop):
     share: float = 0.5
     say: Callable[[str], object] = field(default=print, repr=False)
 
-    def __call__(self, inpainter: Inpainter, image: Tensor, mask: Tensor) -> Tensor:
+    def __call__(self, inpainter: Inpainting, image: Tensor, mask: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         free = memory.available(inpainter.device)
         room = 4 * memory.GIB if free is None else free
@@ -173,7 +170,7 @@ class Auto(Crop):
         return Crop.__call__(crop, inpainter, image, mask)
 
 
-Strategy: TypeAlias = Callable[["Inpainter", Tensor, Tensor], Tensor]
+Strategy: TypeAlias = Callable[[Inpainting, Tensor, Tensor], Tensor]
 STRATEGIES: dict[str, type] = {"whole": Whole, "crop": Crop, "refine": Refine, "auto": Auto}
 
 
@@ -224,7 +221,7 @@ def _span(line: Tensor, margin: int) -> slice:
     return slice(max(0, int(places[0]) - margin), int(places[-1]) + margin + 1)
 
 
-def bytes_per_pixel(inpainter: Inpainter, strategy: Strategy, side: int = 128) -> float:
+def bytes_per_pixel(inpainter: Inpainting, strategy: Strategy, side: int = 128) -> float:
     """Memory of a pass for each pixel of a picture, measured on a small one, without weights.
 
     It is the same for all sizes, as each map of the generator grows with the picture.

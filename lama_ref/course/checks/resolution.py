@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ... import masks
-from ...highres.refine import _mean_l1, halve, pad_to
+from ...generator import pad_to
+from ...highres.refine import _mean_l1, halve
 from ...masks import feather
 from .core import compare, exercise, expect
 
