@@ -9,9 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 _NAMES = {  # name: module in which it is defined
+    "__version__": "runtime",
     "build_generator": "generator",
     "GeneratorConfig": "generator",
     "build_discriminator": "discriminator",
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from .losses import LaMaLoss as LaMaLoss
     from .perceptual import PerceptualLoss as PerceptualLoss
     from .pictures import scenes as scenes
+    from .runtime import __version__ as __version__
     from .runtime import device as device
     from .weights import official as official
 

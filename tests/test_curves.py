@@ -142,11 +142,3 @@ def test_live_curves_of_a_continued_run_begin_with_its_log(tmp_path, drawings):
 def test_live_curves_of_a_run_that_logged_nothing_so_far(tmp_path):
     (tmp_path / "log.jsonl").touch()
     assert LiveCurves(run=tmp_path).lines == []
-
-
-def test_curves_are_among_the_plots():
-    from lama_ref import plots
-
-    assert plots.training_curves is training_curves
-    with pytest.raises(AttributeError, match="no attribute 'training_curve'"):
-        _ = plots.training_curve

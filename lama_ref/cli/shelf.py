@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
 
 from ..weights import fetch, names
 from ..weights.published import ENTRIES
 
 
+def weights(
+    action: Positional[Literal["list", "fetch", "verify", "card"]] = "list",
+    name: Positional[str | None] = None,
+    url: str | None = None,
+) -> int:
+    """List the weights that ship and those that can be fetched; fetch, verify, describe them.
+
+    Args:
+        action: "list", "fetch NAME", "verify [NAME]" or "card NAME".
+        name: Of weights, as listed.
+        url: Fetch from this address instead, such as a mirror or file:///path/of/file.
+    """
+    return run(action, name, url)
+
+
 def run(action: str, name: str | None = None, url: str | None = None) -> int:
-    """``lama-ref weights ACTION [NAME] [--url URL]``; returns the exit code."""
+    """What ``lama-ref weights ACTION [NAME] [--url URL]`` does; returns the exit code."""
     if name is None and action in ("fetch", "card"):
         raise ValueError(f"expected: lama-ref weights {action} NAME; {', '.join(ENTRIES)}")
     if url is not None and action != "fetch":

@@ -1,8 +1,9 @@
-"""The command ``lama-ref train``, whose defaults are those of a preset or of the run given."""
+"""The commands ``lama-ref train``, with a preset's or a run's defaults, and ``pretext``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,26 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
+from ..runs.pretext import PretextConfig
 from ..runs.recipes import PRESETS, TrainConfig
+
+_DEFAULT_PRETEXT = PretextConfig()
+
+
+def pretext(
+    folder: Positional[Path], config: tyro.conf.OmitArgPrefixes[PretextConfig] = _DEFAULT_PRETEXT
+) -> int:
+    """Train a feature network of the perceptual loss on procedural scenes.
+
+    Args:
+        folder: Where weights and model card go.
+        config: Which network, for which pretext task, and for how long.
+    """
+    from ..runs.pretext import train as run
+
+    path = run(config, folder)
+    print(f"wrote {path}\n{json.loads(path.with_suffix('.json').read_text())['held_out']}")
+    return 0
 
 
 def train_command(preset: str, defaults: TrainConfig):

@@ -193,11 +193,3 @@ def augmentations(names: Sequence[str] = ("astronaut", "coffee"), size: int = 12
     outlined = "outlined: the plain crop, dashed, and the last"
     figure.suptitle(f"One photograph gives many crops, without invented borders ({outlined})")
     return figure
-
-
-def __getattr__(name: str):
-    if name == "training_curves":  # curves itself draws on this module
-        from .curves import training_curves
-
-        return training_curves
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__, runtime
+from .. import runtime
 from ..inference import Inpainter
 from ..masks import PRESETS
 from ..pictures import sheets
+from ..runtime import __version__
 from ..weights.files import atomic, checksum, write_json
 from ..weights.names import generator_file
 from . import baselines, report

@@ -1,4 +1,4 @@
-"""Picture files of the command line: opened with a clear message, written whole or not at all."""
+"""Picture files: opened with a clear message, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -36,25 +36,3 @@ def opened(path: Path):
             raise
         raise ValueError(f"cannot read {path} as a picture ({error})") from None
     return image
-
-
-def inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:
-    """Fill the holes of one picture file and write the result."""
-    from PIL import ImageOps
-
-    from ..inference import read_mask
-    from ..masks import dilate as grow
-
-    check_name(target)
-    with opened(source) as picture, opened(mask) as hole:
-        if dilate:
-            hole = ImageOps.exif_transpose(hole)
-            hole = grow(read_mask(hole, (hole.height, hole.width), 1), dilate)
-        result = inpainter(picture, hole)
-    if result.mode[0] in "IF" and target.suffix.lower() not in (".png", ".tif", ".tiff"):
-        raise ValueError(
-            f"{target.suffix} cannot hold a picture of mode {result.mode}: write a .png or .tif"
-        )
-    if target.suffix.lower() in (".jpg", ".jpeg") and result.mode not in ("L", "RGB", "CMYK"):
-        result = result.convert("RGB")
-    save(result, target)

@@ -84,48 +84,6 @@ def _walk(folder: str, inside: str, above: tuple[str, ...], others: Counter[str]
             others[suffix] += 1
 
 
-def inpainting_jobs(photo: Path, mask: Path, output: Path) -> Iterator[tuple[Path, Path, Path]]:
-    """(picture, mask, output) files for a picture or a folder of them.
-
-    A folder of masks holds NAME_mask.* or NAME.* for each picture NAME.*; it may be the same
-    folder. FileNotFoundError or ValueError where a mask is missing or two outputs coincide.
-    """
-    for path in (photo, mask):
-        if not path.exists():
-            raise FileNotFoundError(f"no file or folder {path}")
-    if not photo.is_dir():
-        if mask.is_dir():
-            raise ValueError(f"{mask} is a folder, but {photo} a file: give one mask file")
-        if output.is_dir():
-            output = output / f"{photo.stem}.png"
-        yield photo, mask, output
-        return
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file, but {photo} a folder: give an output folder")
-    holes: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    same = mask.resolve() == photo.resolve()
-    if mask.is_dir():
-        holes = {path.relative_to(mask).with_suffix(""): path for path in list_images(mask)}
-    for source in list_images(photo):
-        name = source.relative_to(photo).with_suffix("")
-        if same and name.name.endswith("_mask"):
-            continue
-        hole = mask
-        if mask.is_dir():
-            named = name.with_name(name.name + "_mask")
-            hole = holes.get(named) or (None if same else holes.get(name))
-            if hole is None:
-                raise FileNotFoundError(
-                    f"no mask for {source}: expected {mask / named}.png or {mask / name}.png"
-                )
-        target = output / name.with_name(name.name + ".png")
-        if target in taken:
-            raise ValueError(f"{taken[target]} and {source} would both become {target}: rename one")
-        taken[target] = source
-        yield source, hole, target
-
-
 def read_image(path: PathLike | IO[bytes]) -> Pixels:
     """Reads an image file (a path or an open binary file) as (H, W, 3) uint8 RGB in [0, 255].
 

@@ -24,7 +24,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import __version__, masks
+from .. import masks
+from ..runtime import __version__
 from ..weights.files import atomic, write_json
 from . import objects, photographs, scenes
 

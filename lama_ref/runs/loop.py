@@ -39,6 +39,7 @@ from ..weights.format import layout, save_training
 from . import disk
 from .assemble import build_loss, build_state, without_sync
 from .batches import Batches
+from .processes import processes, stop_signal
 from .recipes import TrainConfig, from_dict
 
 FREE = ("save_every", "panel_every", "panels", "workers", "device")
@@ -86,7 +87,7 @@ def train(
     if resume not in ("auto", "never"):
         raise ValueError(f"resume must be 'auto' or 'never', not {resume!r}")
     folder = Path(folder)
-    with runtime.processes(config.device) as (rank, world, local):
+    with processes(config.device) as (rank, world, local):
         with disk.locked(folder) if rank == 0 else nullcontext():
             run = Run(config, folder, resume, rank, world, local)
             return run.go(progress and rank == 0, on_log if rank == 0 else None)
@@ -139,7 +140,7 @@ class Run:
             workers = 0 if self.device.type == "cpu" else min(12, (os.cpu_count() or 2) - 1)
         data = self.data.loader(state.step, workers, self.device)
         with (
-            runtime.stop_signal() as told,
+            stop_signal() as told,
             tqdm(total=config.steps, initial=state.step, disable=not bar, unit="step") as shown,
         ):
             while state.step < config.steps:
