@@ -1,8 +1,9 @@
 """Training: one step that fits on a screen.
 
 The step follows the published order, generator first and then the discriminator, both with
-Adam. What is trained is a :class:`~lama_ref.runs.recipes.TrainConfig`; the loop around the
-step, with everything that lets a run survive, is :mod:`lama_ref.runs.loop`.
+Adam. What a step needs to know is a :class:`StepConfig`, which the settings of a whole run
+extend; the loop around the step, with everything that lets a run survive, is
+:mod:`lama_ref.runs.loop`.
 
 Source: LaMa section 3 and the published training code.
 """
@@ -11,14 +12,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from .generator import inpaint_batch
 from .losses import LaMaLoss, Terms
-from .runs.recipes import TrainConfig
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """How a step is taken.
+
+    Attributes:
+        steps: optimiser steps in all.
+        lr, lr_discriminator: Adam step sizes.
+        warmup: steps over which the step size rises to its full value.
+        decay_from: share of the run after which it falls, linearly to 0; 1 for never.
+        clip: largest gradient norm of either network.
+        double_forward: predict anew for the discriminator's step, as was published.
+        average: decay of the generator's moving average (EMA), which is then what is saved.
+        precision: "bfloat16" computes convolutions in it; FFTs and losses stay in float32.
+    """
+
+    steps: int = 10_000
+    lr: float = 2e-3
+    lr_discriminator: float = 4e-4
+    warmup: int = 200
+    decay_from: float = 0.6
+    clip: float = 5.0
+    double_forward: bool = False
+    average: float | None = 0.998
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def speed(self, step: int) -> float:
+        """Factor of the learning rate at a step: warm-up, plateau, linear decay."""
+        falling = (1 - self.decay_from) * self.steps
+        remaining = (self.steps - step) / falling if falling else 1.0
+        return min(1.0, (step + 1) / self.warmup, max(0.0, remaining))
 
 
 @dataclass
@@ -58,7 +90,7 @@ def unwrap(part) -> Any:
 
 
 def training_step(
-    state: TrainState, loss: LaMaLoss, image: Tensor, mask: Tensor, config: TrainConfig
+    state: TrainState, loss: LaMaLoss, image: Tensor, mask: Tensor, config: StepConfig
 ) -> Terms:
     """One step of the generator, then one of the discriminator; returns the weighted terms.
 
@@ -98,7 +130,7 @@ def training_step(
     }
 
 
-def set_learning_rates(state: TrainState, config: TrainConfig) -> None:
+def set_learning_rates(state: TrainState, config: StepConfig) -> None:
     """Those of this step: warm-up, plateau, decay."""
     for adam, lr in ((state.optimizer, config.lr), (state.optimizer_d, config.lr_discriminator)):
         if adam is not None:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 from ..generator import resolve_config
 from ..losses import LossWeights
 from ..pictures.augment import AUGMENTATIONS
+from ..training import StepConfig
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(StepConfig):
     """Everything that determines a run, up to the photographs themselves.
 
     Attributes:
@@ -28,21 +29,13 @@ class TrainConfig:
         masks: mask preset.
         stages: (share of the steps done, crop side in pixels, batch size): small crops first,
             which a CPU affords many of, large ones later. The batch is that of all processes.
-        steps: optimiser steps in all.
         l1_until: share of the run with L1 as the only loss: blurred, but of the right hue.
-        lr, lr_discriminator: Adam step sizes.
-        warmup: steps over which the step size rises to its full value.
-        decay_from: share of the run after which it falls, linearly to 0; 1 for never.
-        clip: largest gradient norm of either network.
         weights: of the loss terms; without weight on what needs a discriminator there is none.
         features: network of the perceptual loss, a shipped one by name, such as
             "segmentation-dilated", or a file; None leaves the term out.
         features_batchnorm: "train" normalises its features by the batch, as was published.
         features_grey: show it the pictures without their colours, against coloured speckle.
         discriminator_width: channels of the discriminator's first layer.
-        double_forward: predict anew for the discriminator's step, as was published.
-        average: decay of the generator's moving average (EMA), which is then what is saved.
-        precision: "bfloat16" computes convolutions in it; FFTs and losses stay in float32.
         freeze_batchnorm: BatchNorm keeps the statistics that it starts with: for fine-tuning
             with small batches.
         sync_batchnorm: several GPUs normalise by the statistics of their common batch.
@@ -64,13 +57,7 @@ class TrainConfig:
     zoom: tuple[float, float] = (1.0, 4.0)
     masks: str = "train-wide"
     stages: tuple[tuple[float, int, int], ...] = ((0.0, 64, 16), (0.5, 96, 12), (0.8, 128, 8))
-    steps: int = 10_000
     l1_until: float = 0.6
-    lr: float = 2e-3
-    lr_discriminator: float = 4e-4
-    warmup: int = 200
-    decay_from: float = 0.6
-    clip: float = 5.0
     weights: LossWeights = field(
         default_factory=lambda: LossWeights(
             l1_hole=10, adversarial=3, feature_matching=30, perceptual=1
@@ -80,9 +67,6 @@ class TrainConfig:
     features_batchnorm: Literal["eval", "train"] = "eval"
     features_grey: bool = False
     discriminator_width: int = 32
-    double_forward: bool = False
-    average: float | None = 0.998
-    precision: Literal["float32", "bfloat16"] = "float32"
     freeze_batchnorm: bool = False
     sync_batchnorm: bool = False
     start: str | None = None
@@ -137,12 +121,6 @@ class TrainConfig:
         """(crop side, batch size) of a step."""
         done = [s for s in self.stages if s[0] * self.steps <= step]
         return done[-1][1:]
-
-    def speed(self, step: int) -> float:
-        """Factor of the learning rate at a step: warm-up, plateau, linear decay."""
-        falling = (1 - self.decay_from) * self.steps
-        remaining = (self.steps - step) / falling if falling else 1.0
-        return min(1.0, (step + 1) / self.warmup, max(0.0, remaining))
 
 
 _TRIO = TrainConfig(
