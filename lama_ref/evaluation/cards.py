@@ -40,7 +40,7 @@ class CardConfig:
     Attributes:
         weights: models: shipped or fetched weights, files of weights, folders of runs, classical
             methods (telea, navier-stokes, biharmonic, mean); NAME=FILE gives one a name.
-        data: "scenes", "periodic" or "perspective:S" (see :func:`.compare.scene`), "samples" (the
+        data: "scenes", "periodic" or "perspective:S" (see :func:`.held_out.scene`), "samples" (the
             photographs that come with scikit-image and matplotlib), or a folder of photographs.
             Of photographs the centres are used.
         masks: mask presets; masks that hide 10 to 50 % are used.

@@ -188,7 +188,7 @@ class Metric:
         best: "low", "high" or "zero".
         ratio: whether a model's value may be divided by another's: 0 is perfect, none is below.
         compute: (result, image, mask) -> (n,); None if it takes a network, or a set of pictures.
-        network: whose features or layers are compared; see :mod:`.backbones`.
+        network: whose features or layers are compared; see :mod:`.networks`.
         least: pictures, without which it means nothing.
     """
 
