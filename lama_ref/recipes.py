@@ -38,8 +38,12 @@ class TrainConfig:
         features: network of the perceptual loss, a shipped one by name, such as
             "segmentation-dilated", or a file; None leaves the term out.
         features_batchnorm: "train" normalises its features by the batch, as was published.
-        features_grey: show it the pictures without their colours, against coloured speckle.
-        discriminator_width: channels of the discriminator's first layer.
+        feature_stages: of EfficientNet-Lite, which of its seven; a network of ours has four layers.
+        discriminator: "patch" is LaMa's; "projected" looks through the network ``features``.
+        discriminator_width: channels of the first layer of "patch", of each head of "projected".
+        discriminator_stages: as ``feature_stages``, for "projected".
+        mask_labels: which patches are fakes, "nearest" as was published, or "maxpool".
+        composite: judge the prediction with the picture around it in place of the raw prediction.
         double_forward: predict anew for the discriminator's step, as was published.
         average: decay of the generator's moving average (EMA), which is then what is saved.
         precision: "bfloat16" computes convolutions in it; FFTs and losses stay in float32.
@@ -78,8 +82,12 @@ class TrainConfig:
     )
     features: str | None = "segmentation-dilated"
     features_batchnorm: Literal["eval", "train"] = "eval"
-    features_grey: bool = False
+    feature_stages: tuple[int, ...] = (1, 2, 3, 5, 6)
+    discriminator: Literal["patch", "projected"] = "patch"
     discriminator_width: int = 32
+    discriminator_stages: tuple[int, ...] = (1, 2, 3, 5, 6)
+    mask_labels: Literal["nearest", "maxpool"] = "nearest"
+    composite: bool = False
     double_forward: bool = False
     average: float | None = 0.998
     precision: Literal["float32", "bfloat16"] = "float32"

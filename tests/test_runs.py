@@ -314,7 +314,7 @@ def test_a_run_of_before_an_option_was_there_goes_on(tmp_path, monkeypatch):
             train(config(), tmp_path / "run", progress=False)
     saved = run_files.load_checkpoint(tmp_path / "run")
     settings = json.loads(saved["config"])
-    del settings["features_grey"]
+    del settings["composite"]
     run_files.save_checkpoint(tmp_path / "run", saved | {"config": json.dumps(settings)})
     train(config(), tmp_path / "run", progress=False)
     assert [line["step"] for line in log(tmp_path / "run")] == [3, 6]

