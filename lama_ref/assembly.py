@@ -36,7 +36,7 @@ def build_state(
         FileNotFoundError, ValueError: ``config.start`` is not there, or does not fit.
     """
     torch.manual_seed(config.seed)
-    d = build_discriminator(config.discriminator_width) if config.adversarial else None
+    d = new_discriminator(config) if config.adversarial else None
     if networks is None and config.start is not None:
         networks = weights.load_training(config.start)
     g, started = networks or (build_generator(config.generator), None)

@@ -92,8 +92,7 @@ class ProjectedDiscriminator(nn.Module):
         self.look_through(features)
         self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self.channels, self.width = tuple(channels), width
-        self.mixes = nn.ModuleList(_mix(c, width) for c in channels)
-        self.heads = nn.ModuleList(_Head(width) for _ in channels)
+        self.heads = nn.ModuleList(_Head(c, width) for c in channels)
 
     def look_through(self, features: Features | None) -> None:
         """Set the network whose features are judged."""
@@ -115,30 +114,24 @@ class ProjectedDiscriminator(nn.Module):
         return features(image)
 
     def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        judged = [
-            head(mix(seen)) for mix, head, seen in zip(self.mixes, self.heads, self._seen(image))
-        ]
+        judged = [head(seen) for head, seen in zip(self.heads, self._seen(image))]
         return [logits for logits, _ in judged], [x for _, hidden in judged for x in hidden]
 
 
-def _mix(channels: int, width: int) -> nn.Conv2d:
-    mix = nn.Conv2d(channels, width, 1, bias=False).requires_grad_(False)
-    nn.init.kaiming_normal_(mix.weight)
-    return mix
-
-
 class _Head(nn.Module):
-    """Two 3x3 convolutions and one to a single channel: (logits, [hidden maps])."""
+    """Features (B, C, h, w) -> logits (B, 1, h, w) and the two hidden maps before them."""
 
-    def __init__(self, width: int):
+    def __init__(self, channels: int, width: int):
         super().__init__()
         norm = nn.utils.parametrizations.spectral_norm
+        mix = nn.Conv2d(channels, width, 1, bias=False).weight.detach()
+        self.register_buffer("mix", nn.init.kaiming_normal_(mix))  # a buffer: never trained
         self.conv1 = norm(nn.Conv2d(width, width, 3, 1, 1))
         self.conv2 = norm(nn.Conv2d(width, width, 3, 1, 1))
         self.last = norm(nn.Conv2d(width, 1, 1))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        x = F.leaky_relu(self.conv1(x), 0.2)
+    def forward(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = F.leaky_relu(self.conv1(F.conv2d(seen, self.get_buffer("mix"))), 0.2)
         y = F.leaky_relu(self.conv2(x), 0.2)
         return self.last(y), [x, y]
 
