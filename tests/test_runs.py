@@ -319,7 +319,7 @@ def test_a_run_of_before_an_option_was_there_goes_on(tmp_path, monkeypatch):
             train(config(), tmp_path / "run", progress=False)
     saved = disk.load_checkpoint(tmp_path / "run")
     settings = json.loads(saved["config"])
-    del settings["features_grey"]
+    del settings["composite"]
     disk.save_checkpoint(tmp_path / "run", saved | {"config": json.dumps(settings)})
     train(config(), tmp_path / "run", progress=False)
     assert [line["step"] for line in log(tmp_path / "run")] == [3, 6]
@@ -600,17 +600,6 @@ def test_half_precision_files_keep_what_float16_cannot_hold(tmp_path):
     stored = half.state_dict()["model.1.ffc.convl2l.weight"]
     assert torch.equal(stored, g.model[1].ffc.convl2l.weight.half().float())
     assert load_training(save_training(path, g, None))[1] is None
-
-
-def test_grey_features_are_an_option():
-    cpu, x = torch.device("cpu"), torch.rand(1, 3, 32, 32)
-    other_hue = x + torch.tensor([0.2, -0.3, 0.1])[:, None, None]
-    seen = []
-    for grey in (False, True):
-        settings = config(features="segmentation-dilated", features_grey=grey)
-        loss = assemble.build_loss(settings, assemble.build_state(settings, cpu), cpu)
-        seen.append(float(loss.perceptual(other_hue, x)))
-    assert seen[1] < 1e-6 < seen[0]
 
 
 def test_losses_without_a_discriminator_need_none(tmp_path):

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..discriminator import Discriminator, build_discriminator
-from ..generator import Generator, build_generator
+from ..discriminator import Discriminator, ProjectedDiscriminator, build_discriminator
+from ..generator import build_generator
 from ..losses import LaMaLoss
-from ..perceptual import Grey, PerceptualLoss
-from ..training import TrainState
-from ..weights.names import load_encoder, load_training, result_of
+from ..perceptual import EfficientNetLite, Features, PerceptualLoss, Remembering
+from ..training import TrainState, unwrap
+from ..weights.format import Networks, settings
+from ..weights.names import EFFICIENTNETS, load_efficientnet, load_encoder, load_training, result_of
 from . import disk
 from .recipes import TrainConfig
 
 
 def build_state(
-    config: TrainConfig,
-    device: torch.device,
-    world: int = 1,
-    networks: tuple[Generator, Discriminator | None] | None = None,
+    config: TrainConfig, device: torch.device, world: int = 1, networks: Networks | None = None
 ) -> TrainState:
     """Networks, optimisers and moving average of a run before its first step.
 
@@ -35,11 +34,12 @@ def build_state(
         FileNotFoundError, ValueError: ``config.start`` is not there, or does not fit.
     """
     torch.manual_seed(config.seed)
-    d = build_discriminator(config.discriminator_width) if config.adversarial else None
+    d = new_discriminator(config) if config.adversarial else None
     if networks is None and config.start is not None:
         networks = load_start(config.start)
     g, started = networks or (build_generator(config.generator), None)
-    d = d and (started or d)
+    if d is not None and started is not None and _alike(d, started):
+        d = started
     for _, size, _ in config.stages:
         if size % g.config.multiple:
             raise ValueError(f"crops of {size} px: this generator needs {g.config.multiple} n")
@@ -59,7 +59,7 @@ def build_state(
     return TrainState(g, adam, d, adam_d, average)
 
 
-def load_start(start: str | Path) -> tuple[Generator, Discriminator | None]:
+def load_start(start: str | Path) -> Networks:
     """What a run begins with: of an unfinished run's folder the last checkpoint, else as
     :func:`lama_ref.weights.names.load_training`.
     """
@@ -80,15 +80,46 @@ def _wrap(network: nn.Module, config: TrainConfig, device: torch.device) -> nn.M
     return nn.parallel.DistributedDataParallel(network, devices, broadcast_buffers=False)
 
 
+def new_discriminator(config: TrainConfig) -> Discriminator | ProjectedDiscriminator:
+    """That of the recipe, with fresh weights; a projected one is still without its features."""
+    if config.discriminator == "patch":
+        return build_discriminator(config.discriminator_width)
+    channels = [EfficientNetLite.STAGES[stage - 1][3] for stage in config.discriminator_stages]
+    return ProjectedDiscriminator(None, channels, config.discriminator_width)
+
+
+def _alike(new: nn.Module, started: nn.Module) -> bool:
+    """Whether a run can go on with the discriminator that it starts from."""
+    if not isinstance(new, ProjectedDiscriminator):
+        return type(new) is type(started)
+    return settings(new) == settings(started)
+
+
 def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> LaMaLoss:
-    """The loss of the run's main part."""
-    perceptual = None
-    if config.features and config.weights.perceptual:
-        features = load_encoder(config.features).to(device)
-        if config.features_grey:
-            features = nn.Sequential(Grey(), features)
+    """The loss of the run's main part; a projected discriminator gets its features here."""
+    perceptual, d = None, unwrap(state.discriminator)
+    if isinstance(d, ProjectedDiscriminator):
+        both = sorted({*config.feature_stages, *config.discriminator_stages})
+        if config.features not in EFFICIENTNETS:
+            raise ValueError(
+                "a projected discriminator looks through efficientnet-lite0 or -lite1, not "
+                f"features={config.features!r}"
+            )
+        shared = Remembering(load_efficientnet(config.features, both).to(device))
+        d.look_through(_some(shared, both, config.discriminator_stages))
+        if config.weights.perceptual:
+            perceptual = PerceptualLoss(_some(shared, both, config.feature_stages))
+    elif config.features and config.weights.perceptual:
+        features = load_encoder(config.features, config.feature_stages).to(device)
         perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
-    return LaMaLoss(state.discriminator, perceptual, config.weights)
+    return LaMaLoss(
+        state.discriminator, perceptual, config.weights, config.mask_labels, config.composite
+    )
+
+
+def _some(features: Features, stages: Sequence[int], wanted: Sequence[int]) -> Features:
+    chosen = [stages.index(stage) for stage in wanted]
+    return lambda image: [maps[i] for maps in [features(image)] for i in chosen]
 
 
 def without_sync(network: nn.Module) -> nn.Module:

@@ -191,8 +191,9 @@ class Run:
     def _count(self, terms: dict[str, Tensor], mask: Tensor) -> None:
         """Add the terms of a step to the sums, on the device: nothing waits for a GPU."""
         if "d_fake" in terms:
-            size = unwrap(self.state.discriminator).grid(*mask.shape[-2:])
-            terms["fake_patches"] = patch_labels(mask, size).mean()
+            grids = unwrap(self.state.discriminator).grids(*mask.shape[-2:])
+            for i, size in enumerate(grids):
+                terms[f"fake_patches_{i}"] = patch_labels(mask, size, self.loss.labels).mean()
         sums = self.progress["sums"]
         for name, value in terms.items():
             total, n = sums.get(name, (0.0, 0))
@@ -218,8 +219,9 @@ class Run:
     def _log(self) -> dict:
         progress, state, config = self.progress, self.state, self.config
         means = self._means()
-        if "fake_patches" in means:
-            means["d_chance"] = chance_level(min(1.0, means.pop("fake_patches")))
+        shares = [means.pop(name) for name in list(means) if name.startswith("fake_patches")]
+        if shares:
+            means["d_chance"] = sum(chance_level(min(1.0, p)) for p in shares) / len(shares)
         line = {"step": state.step, "crop": config.stage(state.step - 1)[0]}
         line |= {"lr": config.lr * config.speed(state.step - 1)}
         line |= {k: round(v, 5) for k, v in means.items()}

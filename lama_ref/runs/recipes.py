@@ -34,8 +34,12 @@ class TrainConfig(StepConfig):
         features: network of the perceptual loss, a shipped one by name, such as
             "segmentation-dilated", or a file; None leaves the term out.
         features_batchnorm: "train" normalises its features by the batch, as was published.
-        features_grey: show it the pictures without their colours, against coloured speckle.
-        discriminator_width: channels of the discriminator's first layer.
+        feature_stages: of EfficientNet-Lite, which of its seven; a network of ours has four layers.
+        discriminator: "patch" is LaMa's; "projected" looks through the network ``features``.
+        discriminator_width: channels of the first layer of "patch", of each head of "projected".
+        discriminator_stages: as ``feature_stages``, for "projected".
+        mask_labels: which patches are fakes, "nearest" as was published, or "maxpool".
+        composite: judge the prediction with the picture around it in place of the raw prediction.
         freeze_batchnorm: BatchNorm keeps the statistics that it starts with: for fine-tuning
             with small batches.
         sync_batchnorm: several GPUs normalise by the statistics of their common batch.
@@ -65,8 +69,12 @@ class TrainConfig(StepConfig):
     )
     features: str | None = "segmentation-dilated"
     features_batchnorm: Literal["eval", "train"] = "eval"
-    features_grey: bool = False
+    feature_stages: tuple[int, ...] = (1, 2, 3, 5, 6)
+    discriminator: Literal["patch", "projected"] = "patch"
     discriminator_width: int = 32
+    discriminator_stages: tuple[int, ...] = (1, 2, 3, 5, 6)
+    mask_labels: Literal["nearest", "maxpool"] = "nearest"
+    composite: bool = False
     freeze_batchnorm: bool = False
     sync_batchnorm: bool = False
     start: str | None = None

