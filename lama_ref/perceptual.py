@@ -106,7 +106,9 @@ class Remembering:
         differentiate = image.requires_grad and torch.is_grad_enabled()
         for seen, version, maps in self._seen:
             same = seen.data_ptr() == image.data_ptr() and seen.shape == image.shape
-            if same and version == image._version and (maps[0].requires_grad or not differentiate):
+            same = same and seen.stride() == image.stride() and version == image._version
+            # a gradient goes to the very tensor that was seen, not to another one of equal values
+            if same and (not differentiate or (seen is image and maps[0].requires_grad)):
                 return maps if differentiate else [m.detach() for m in maps]
         maps = self.features(image)
         self._seen = [*self._seen[-1:], (image, image._version, maps)]
