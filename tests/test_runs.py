@@ -597,17 +597,6 @@ def test_half_precision_files_keep_what_float16_cannot_hold(tmp_path):
     assert weights.load_training(weights.save_training(path, g, None))[1] is None
 
 
-def test_grey_features_are_an_option():
-    cpu, x = torch.device("cpu"), torch.rand(1, 3, 32, 32)
-    other_hue = x + torch.tensor([0.2, -0.3, 0.1])[:, None, None]
-    seen = []
-    for grey in (False, True):
-        settings = config(features="segmentation-dilated", features_grey=grey)
-        loss = assembly.build_loss(settings, assembly.build_state(settings, cpu), cpu)
-        seen.append(float(loss.perceptual(other_hue, x)))
-    assert seen[1] < 1e-6 < seen[0]
-
-
 def test_losses_without_a_discriminator_need_none(tmp_path):
     l1 = LossWeights(l1_hole=10, adversarial=0, feature_matching=0, perceptual=0)
     train(config(weights=l1), tmp_path, progress=False)
