@@ -382,6 +382,10 @@ def test_a_gradient_that_was_not_kept_is_computed():
         leaf = image.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(features(leaf)[1].sum(), leaf)
         assert gradient.any() and counted.calls == calls
+    leaf = 1 - leaf.detach()
+    with torch.no_grad():
+        features(leaf.requires_grad_())
+    assert features(leaf)[0].requires_grad and counted.calls == 5
     assert not torch.equal(features(image.transpose(2, 3))[0], features(image)[0])
 
 
