@@ -46,7 +46,7 @@ def masked_l1(prediction: Tensor, image: Tensor, mask: Tensor, known: float, hol
 
 
 def coarse_l1(prediction: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """The error in the hole, averaged over cells of 4, 8, 16 and 32 pixels before its size is taken.
+    """Error in the hole, averaged over cells of 4, 8, 16 and 32 pixels before its size is taken.
 
     Texture cancels within a cell, a wrong hue or a missing shadow does not: where a large hole
     leaves no pixel predictable, its coarse structure still is. Not LaMa's; for short trainings.
