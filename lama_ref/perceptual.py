@@ -199,7 +199,7 @@ class EfficientNetLite(nn.Module):
     1/4, 1/8, 1/16, 1/16, 1/32 and 1/32 of the picture's size (rounded down). Each map returned is
     divided by its standard deviation on ImageNet, so that no layer of a loss outweighs another.
     Key names are the published ones; weights come from
-    :func:`lama_ref.weights.names.load_efficientnet`, fresh ones are of no use.
+    :func:`lama_ref.weights.names.load_features`, fresh ones are of no use.
 
     Args:
         variant: "lite0" (3.4 M parameters in its blocks) or "lite1" (4.1 M).

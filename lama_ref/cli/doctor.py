@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -51,11 +52,11 @@ def installation() -> list[tuple[str, bool, str]]:
         ("python", True, f"{platform.python_version()} on {platform.system()}"),
         ("processor", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"),
     ]
-    for package, extra in _PACKAGES.items():
+    for package, extra in [("lama-ref", ""), *_needed()]:
         try:
             lines.append((package, True, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:
-            where = "." if not extra else f"'.[{extra}]'"
+            where = f"'.[{extra}]'" if extra else "."
             remedy = f"in the project's folder, make setup or pip install -e {where}"
             lines.append((package, False, f"not installed: {remedy}"))
     devices = ["cpu"]
@@ -70,26 +71,16 @@ def installation() -> list[tuple[str, bool, str]]:
     if not shipped:
         lines.append(("weights", False, f"none in {names.weights_folder()}: clone again"))
     for name in (*shipped, *names.shipped("features")):
-        problem = names.verify(name)
-        lines.append((f"weights {name}", not problem, problem or "checksum fits the model card"))
+        fine, text = names.verify(name)
+        lines.append((f"weights {name}", fine is not False, text))
     return lines
 
 
-_PACKAGES = {
-    "torch": "",
-    "numpy": "",
-    "pillow": "",
-    "safetensors": "",
-    "tqdm": "",
-    "tyro": "",
-    "scipy": "course",
-    "matplotlib": "course",
-    "scikit-image": "course",
-    "opencv-python-headless": "course",
-    "jupyterlab": "course",
-    "ipywidgets": "course",
-    "anywidget": "course",
-    "lpips": "course",
-    "torchvision": "course",
-    "nbval": "course",
-}
+def _needed() -> list[tuple[str, str]]:
+    """Packages that pyproject.toml asks for, each with its extra: "" for all, or "course"."""
+    try:
+        lines = importlib.metadata.requires("lama-ref") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    found = [re.match(r"([\w.-]+)(?:.*extra == .(\w+))?", line) for line in lines]
+    return [(m[1], m[2] or "") for m in found if m and m[2] in (None, "course")]
