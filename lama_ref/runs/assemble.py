@@ -15,7 +15,7 @@ from ..losses import LaMaLoss
 from ..perceptual import EfficientNetLite, Features, PerceptualLoss, Remembering
 from ..training import TrainState, unwrap
 from ..weights.format import Networks, settings
-from ..weights.names import EFFICIENTNETS, load_features, load_training, result_of
+from ..weights.names import EFFICIENTNETS, RESULTS, load_efficientnet, load_encoder, load_training
 from . import disk
 from .recipes import TrainConfig
 
@@ -64,7 +64,7 @@ def load_start(start: str | Path) -> Networks:
     :func:`lama_ref.weights.names.load_training`.
     """
     folder = Path(start)
-    if folder.is_dir() and result_of(folder) is None:
+    if folder.is_dir() and not any((folder / file).exists() for file in RESULTS):
         if (saved := disk.load_checkpoint(folder)) is not None:
             return disk.networks(saved)
     return load_training(start)
@@ -105,12 +105,12 @@ def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> 
                 "a projected discriminator looks through efficientnet-lite0 or -lite1, not "
                 f"features={config.features!r}"
             )
-        shared = Remembering(load_features(config.features, both).to(device))
+        shared = Remembering(load_efficientnet(config.features, both).to(device))
         d.look_through(_some(shared, both, config.discriminator_stages))
         if config.weights.perceptual:
             perceptual = PerceptualLoss(_some(shared, both, config.feature_stages))
     elif config.features and config.weights.perceptual:
-        features = load_features(config.features, config.feature_stages).to(device)
+        features = load_encoder(config.features, config.feature_stages).to(device)
         perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
     return LaMaLoss(
         state.discriminator, perceptual, config.weights, config.mask_labels, config.composite

@@ -104,11 +104,6 @@ def find(name: str | Path, kind: Literal["generator", "training", "features"]) -
     )
 
 
-def result_of(folder: Path) -> Path | None:
-    """The file in a run's folder to go on from; None where the run is not finished."""
-    return next((folder / file for file in RESULTS if (folder / file).exists()), None)
-
-
 def cache_folder() -> Path:
     """Where fetched files lie: $LAMA_REF_CACHE, or ``lama_ref`` in $XDG_CACHE_HOME or ~/.cache."""
     usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lama_ref")
@@ -190,26 +185,18 @@ def load_training(start: str | Path) -> Networks:
     return format.from_layout(json.loads(metadata["training"]), parts)
 
 
-def load_features(
-    name: str | Path, stages: Sequence[int] = (1, 2, 3, 5, 6)
-) -> FeatureNet | ResNet50 | EfficientNetLite:
-    """A network for the perceptual loss, in evaluation mode.
+def load_features(name: str | Path) -> FeatureNet:
+    """A feature network of ours for the perceptual loss, in evaluation mode.
 
     Args:
         name: shipped weights, "PRETEXT-KIND" with segmentation or classification, and dilated,
-            regular or fourier, such as "segmentation-dilated"; published ones; or the path of
-            a file of either.
-        stages: see :func:`load_efficientnet`; other networks do not heed it.
+            regular or fourier, such as "segmentation-dilated"; or the path of a file.
 
     Raises:
-        FileNotFoundError, ValueError: none of these, or not a file of such a network.
+        FileNotFoundError, ValueError: neither, or not a file of such a network.
     """
-    if name in EFFICIENTNETS:
-        return load_efficientnet(str(name), stages)
     path = find(name, "features")
-    if "config" in metadata_of(path):
-        return format.load_network(path, lambda config: FeatureNet(FeatureConfig(**config)))
-    return official.load_hrf_encoder(path)
+    return format.load_network(path, lambda config: FeatureNet(FeatureConfig(**config)))
 
 
 def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> EfficientNetLite:
@@ -229,3 +216,14 @@ def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> Eff
     state = official.read_checkpoint(path)  # its classifier, and other stages, stay behind
     network.load_state_dict({key: state[key] for key in network.state_dict()})
     return network.eval().requires_grad_(False)
+
+
+def load_encoder(
+    name: str | Path, stages: Sequence[int] = (1, 2, 3, 5, 6)
+) -> FeatureNet | ResNet50 | EfficientNetLite:
+    """As :func:`load_features` and :func:`load_efficientnet` (which alone heeds ``stages``), or
+    the published encoder, fetched by name or from a file."""
+    if name in EFFICIENTNETS:
+        return load_efficientnet(str(name), stages)
+    path = find(name, "features")
+    return load_features(path) if "config" in metadata_of(path) else official.load_hrf_encoder(path)
