@@ -205,13 +205,13 @@ class Inpainter:
 
 def _load(model: str | Path | nn.Module) -> nn.Module:
     from .weights.format import load_generator
-    from .weights.names import generator_file
+    from .weights.names import find
 
     if isinstance(model, nn.Module):
         return model
     if not isinstance(model, (str, Path)):
         raise TypeError(f"a model is a name, a path or a module, not {type(model).__name__}")
-    return load_generator(generator_file(model))
+    return load_generator(find(model, "generator"))
 
 
 @contextmanager

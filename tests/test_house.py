@@ -40,7 +40,7 @@ ROOMS = {
     ),
     "spectral": Room(("method",), 700, 700),
     "fast": Room(("method",), 650, 650),
-    "weights": Room(("method", "runtime"), 1600, 1000),
+    "weights": Room(("method", "runtime"), 1100, 1000),
     "pictures": Room(("method", "runtime", "weights"), 1800, 1450),
     "highres": Room(("method", "runtime"), 600, 360),
     "runs": Room(("method", "runtime", "weights", "pictures"), 1100, 860),
@@ -48,7 +48,7 @@ ROOMS = {
         ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2350, 1900
     ),
     "course": Room(("inference", "runtime"), 3350, 3700),  # and every room above
-    "doors": Room(("inference", "runtime"), 800, 600),  # and every room
+    "doors": Room(("inference", "runtime"), 650, 600),  # and every room
 }
 for last in ("course", "doors"):
     above = tuple(ROOMS)[: tuple(ROOMS).index(last)]

@@ -224,7 +224,7 @@ def test_card_by_hand(jury, tmp_path):
     assert value == pytest.approx(distances.frechet_distance(*places), rel=1e-3)
     assert low < value < high
     assert cell["ratios"]["telea"] == dict.fromkeys(BOTH.split(","), [1, 1, 1])
-    digest = names.EFFICIENTNETS[judge.NETWORK][1]
+    (digest,) = names.entry(judge.NETWORK).known
     for about in card["metrics"].values():
         assert about["best"] == "low" and f"(weights {digest[:12]})" in about["variant"]
     assert "no FID" in (tmp_path / "card.md").read_text()

@@ -540,8 +540,8 @@ def test_what_does_not_fit_complains_before_anything_is_written(tmp_path):
     for settings, error, message in (
         (config(data=(str(tmp_path / "nowhere"),)), FileNotFoundError, "nowhere"),
         (config(data=(str(empty),)), ValueError, "no image in .*empty"),
-        (config(features="vgg"), FileNotFoundError, "no feature network 'vgg'"),
-        (config(start=str(tmp_path / "gone")), FileNotFoundError, "nothing to start from"),
+        (config(features="vgg"), ValueError, "no weights 'vgg'"),
+        (config(start=str(tmp_path / "gone")), FileNotFoundError, "no weights at .*gone"),
         (config(start=str(other)), ValueError, "other.safetensors"),
         (config(masks="tiny"), ValueError, "tiny"),
         (config(device="tpu"), ValueError, "no device 'tpu'"),

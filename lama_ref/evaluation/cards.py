@@ -25,7 +25,7 @@ from ..masks import PRESETS
 from ..pictures import sheets
 from ..runtime import __version__
 from ..weights.files import atomic, checksum, write_json
-from ..weights.names import generator_file
+from ..weights.names import find as find_weights
 from . import baselines, report
 from .held_out import SHARE, Pictures, holes, is_photographs, masks_sha256
 from .measure import METRICS, Cell, Judges, choose
@@ -105,7 +105,7 @@ class Model:
         if source in baselines.BASELINES:
             return Model(label or source, {"implementation": baselines.version(source)}, source)
         try:
-            path = generator_file(source)
+            path = find_weights(source, "generator")
         except (ValueError, FileNotFoundError) as error:
             classical = ", ".join(baselines.BASELINES)
             raise type(error)(f"{error}; classical methods are {classical}") from None

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..weights.names import EFFICIENTNETS, load_efficientnet
+from ..weights.names import entry, load_efficientnet
 from .distances import gaussian_distance
 from .metrics import Metric, Values
 
@@ -49,7 +49,7 @@ class Judge:
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         self.network = load_efficientnet(NETWORK, STAGES).to(device)
-        self.device, self.sha256 = device, EFFICIENTNETS[NETWORK][1]
+        self.device, self.sha256 = device, next(iter(entry(NETWORK).known))
 
     @torch.inference_mode()
     def look(self, images: NDArray) -> list[Tensor]:

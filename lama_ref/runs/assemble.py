@@ -15,7 +15,7 @@ from ..losses import LaMaLoss
 from ..perceptual import EfficientNetLite, Features, PerceptualLoss, Remembering
 from ..training import TrainState, unwrap
 from ..weights.format import Networks, settings
-from ..weights.names import EFFICIENTNETS, load_efficientnet, load_encoder, load_training, result_of
+from ..weights.names import EFFICIENTNETS, RESULTS, load_efficientnet, load_encoder, load_training
 from . import disk
 from .recipes import TrainConfig
 
@@ -64,7 +64,7 @@ def load_start(start: str | Path) -> Networks:
     :func:`lama_ref.weights.names.load_training`.
     """
     folder = Path(start)
-    if folder.is_dir() and result_of(folder) is None:
+    if folder.is_dir() and not any((folder / file).exists() for file in RESULTS):
         if (saved := disk.load_checkpoint(folder)) is not None:
             return disk.networks(saved)
     return load_training(start)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from ..generator import Generator
-from ..weights.files import atomic, checksum, try_lock, write_json
+from ..weights.files import atomic, checksum, write_json
 from ..weights.format import from_layout
 from .recipes import TrainConfig, from_dict
 
@@ -125,18 +126,22 @@ def locked(folder: Path) -> Iterator[None]:
     """
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
-    with open(path, "ab") as file:
-        if not try_lock(file.fileno()):
-            raise BlockingIOError(f"another process is training in {folder}: wait, or stop it")
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows keeps open files
-                path.unlink()
-            if new:
-                with suppress(OSError):  # nothing came of it
-                    folder.rmdir()
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(
+            f"another process is training in {folder}: wait, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps open files
+            Path(lock.lock_file).unlink()
+        lock.release()
+        if new:
+            with suppress(OSError):  # nothing came of it
+                folder.rmdir()
 
 
 def read_config(folder: Path) -> TrainConfig:
