@@ -13,6 +13,7 @@ CVPR 2018 (the Regular layout).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -242,7 +243,7 @@ class MultiDilatedConv(nn.Module):
         outputs = [conv(part) for conv, part in zip(self.convs, inputs)]
         if self.share_out:  # output channel j * n + i is channel j of convolution i
             return torch.stack(outputs, 2).flatten(1, 2)
-        return sum(outputs[1:], outputs[0])
+        return functools.reduce(torch.add, outputs)
 
 
 def resolve_config(config: str | GeneratorConfig, **changes) -> GeneratorConfig:
@@ -266,10 +267,8 @@ def build_generator(
 ) -> Generator:
     """A generator with fresh weights, in training mode.
 
-    Args:
-        config: a name from :data:`PRESETS` or a :class:`GeneratorConfig`.
-        global_branch: see :class:`Generator`.
-        **changes: fields of the config to replace, such as ``blocks=4``.
+    ``config`` is a name from :data:`PRESETS` or a :class:`GeneratorConfig`, ``changes`` are fields
+    of it to replace, such as ``blocks=4``; ``global_branch``: see :class:`Generator`.
 
     Raises:
         ValueError: unknown preset or field, or a value out of range.

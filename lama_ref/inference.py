@@ -134,16 +134,16 @@ class Inpainter:
             raise TypeError(
                 f"an image array must be uint8, uint16 or float in [0, 1], not {image.dtype}"
             )
-        white = np.float32(white or _WHITE[known.dtype.name])
+        scale = np.float32(white or _WHITE[known.dtype.name])
         colours = known[..., :3] if known.shape[-1] >= 3 else known[..., :1].repeat(3, -1)
-        rgb = torch.from_numpy((colours / white).astype(np.float32))
+        rgb = torch.from_numpy((colours / scale).astype(np.float32))
         fill, hole = self._fill(rgb.movedim(-1, 1), mask)
         own = fill.movedim(1, -1).numpy()  # (B, H, W, 3)
         if known.shape[-1] < 3:  # luma of BT.601, as in PIL
             own = own @ np.array([[0.299], [0.587], [0.114]], np.float32)
         if known.shape[-1] in (2, 4):  # what is filled is opaque
             own = np.concatenate([own, np.ones_like(own[..., :1])], -1)
-        own = own * white if known.dtype.kind == "f" else (own * white).round()
+        own = own * scale if known.dtype.kind == "f" else (own * scale).round()
         result = np.where(hole.movedim(1, -1).numpy(), own.astype(known.dtype), known)
         return result.reshape(image.shape)
 
@@ -153,7 +153,7 @@ class Inpainter:
         image = ImageOps.exif_transpose(image)
         if image.mode in ("CMYK", "YCbCr"):  # any colour can be written in these: filled as RGB
             filled = self._pil(image.convert("RGB"), mask).convert(image.mode)
-            hole = read_mask(mask, image.size[::-1], 1)[0, 0].numpy() > 0.5
+            hole = read_mask(mask, (image.height, image.width), 1)[0, 0].numpy() > 0.5
             return Image.composite(filled, image, Image.fromarray(hole))
         profile = image.info.get("icc_profile")
         if image.mode not in _AS_THEY_STAND or "transparency" in image.info:

@@ -216,9 +216,8 @@ def sample(
 ) -> np.ndarray:
     """Random masks: (n, H, W) bool, True in the hole.
 
-    Each mask alone has the preset's distribution. The n masks of a call are stratified: one
-    falls in each n-th part of the range over kinds and numbers of strokes or boxes, in random
-    order, so that a batch is mixed like the preset and statistics of n masks scatter less.
+    Each mask alone has the preset's distribution; the masks of a call are stratified: one falls in
+    each n-th part of the range over kinds and numbers of strokes or boxes, in random order.
 
     Args:
         preset: a name from :data:`PRESETS` or a :class:`Mixture`.
@@ -248,7 +247,7 @@ def sample(
             raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
         variants = PRESETS[preset]
         preset = next((m for m in variants[::-1] if min(size) >= m.reference), variants[0])
-    if not isinstance(preset, Mixture):
+    elif not isinstance(preset, Mixture):
         raise TypeError(f"preset must be a name or a Mixture, not {type(preset).__name__}")
     drawn = np.zeros((n, *size), bool)
     strata = (rng.permutation(n) + rng.random(n)) / max(n, 1)
@@ -266,16 +265,13 @@ def sample(
 def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
     """Check the convention and return the mask as float32 zeros and ones.
 
-    Args:
-        mask: (B, 1, H, W), bool or numbers in [0, 1]; above 0.5 is hole.
-        image: if given, (B, 3, H, W) or a batch of one, whose height and width must agree.
+    ``mask`` is (B, 1, H, W), bool or numbers in [0, 1], of which those above 0.5 are hole; height
+    and width must be those of ``image`` if there is one. Warns if more than 95 % is hole, which is
+    what an inverted mask looks like.
 
     Raises:
         TypeError: not a tensor.
         ValueError: wrong shape, NaN, or values outside [0, 1].
-
-    Warns:
-        UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
     """
     if not isinstance(mask, Tensor):
         raise TypeError(f"a mask must be a tensor here, not {type(mask).__name__}")

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from tqdm import tqdm
 
 from ..ffc import FFCResidualBlock, Halves
 from ..generator import ResidualBlock, evaluating, pad_to
@@ -129,8 +130,6 @@ class Refine:
         sides: tuple[int, int], coarse: Tensor | None,
     ) -> tuple[Tensor, list[float]]:  # fmt: skip
         """Fill one size, in agreement with the result of the next smaller one if there is any."""
-        from tqdm import tqdm
-
         height, width = image.shape[-2:]
         padded, hole = pad_to(image, *sides), (pad_to(mask, *sides) >= _EPS).float()
         with torch.no_grad():
@@ -191,9 +190,6 @@ def _run(pieces: list[nn.Module], z: Tensor | Halves) -> Tensor:
 def _mean_l1(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
     """Mean |a - b| over the pixels of a (1, 1, H, W) mask; 0 (published: NaN) if it is empty."""
     return ((a - b).abs() * where).sum() / (where.sum() * a.shape[1]).clamp(min=1)
-
-
-# --------------------------------------------------------------------------- pictures
 
 
 def blur(x: Tensor, sigma: float, radius: int, border: str = "reflect") -> Tensor:
