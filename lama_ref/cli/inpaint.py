@@ -37,7 +37,7 @@ def inpaint(
         device: auto, cpu, cuda or mps.
         dilate: Grow the holes by this many pixels first; helps where a mask is drawn tightly.
         strategy: For large pictures: whole (one pass), crop (around each hole; small memory),
-            refine (slow), auto (whole where it fits into memory, else crop; says which).
+            refine (slow), auto (whole up to two million pixels, else crop; says which).
         context: For crop and auto: what is cut reaches beyond a hole by this share of its size.
         steps: For refine: passes for each size of the picture.
     """
