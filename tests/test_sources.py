@@ -159,7 +159,7 @@ def test_scenes_are_seen_from_near(monkeypatch):
         assert picture.min() >= 0 and picture.max() <= 1
     assert 0.4 <= min(views) < 0.42 and 0.97 < max(views) <= 1
     assert np.median(views) == pytest.approx(np.sqrt(0.4), abs=0.05)  # log-uniform
-    flips = Scenes(1, ("flip",), (1, 1)), Scenes(1, (), (1, 1))
+    flips = Scenes(1, ("flip",)), Scenes(1, ())
     pairs = [[source.sample(8, rng(i), None) for source in flips] for i in range(20)]
     assert all(any(np.array_equal(a, c) for c in (b, b[:, :, ::-1])) for a, b in pairs)
     assert 4 < sum(not np.array_equal(a, b) for a, b in pairs) < 16
@@ -220,12 +220,10 @@ def test_order_and_history_change_nothing(photos):
     assert digest(open_sources([photos, "scenes"], augmentations=())) != first
 
 
-def test_pickle_takes_no_pictures_along(photos):
+def test_a_pickled_mixture_draws_the_same(photos):
     mixture = open_sources([photos, "scenes:0.5"])
-    first = digest(mixture)
     again = pickle.loads(pickle.dumps(mixture))
-    assert len(pickle.dumps(mixture)) < 3000 and again._cache.bytes == 0
-    assert digest(again) == first and str(again) == str(mixture)
+    assert digest(again) == digest(mixture) and str(again) == str(mixture)
 
 
 class Batches(torch.utils.data.Dataset):
