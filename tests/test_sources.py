@@ -182,7 +182,7 @@ def test_every_kind_of_file(tmp_path):
     for i in range(60):
         crop = mixture.sample(16, rng(i))
         assert crop.shape == (3, 16, 16) and np.isfinite(crop).all()
-    assert mixture.skipped == 0 and len(mixture._cache.photos) == 9
+    assert mixture.skipped == 0 and len(mixture._known) == 9
 
 
 # --- samples depend on the generator alone ----------------------------------------------------
@@ -204,8 +204,8 @@ def test_the_cache_changes_nothing_but_speed(photos, monkeypatch):
         mixture = open_sources([photos, "scenes"], cache_bytes=limit)
         results.append(digest(mixture, 40))
         counts.append(len(reads))
-        kept.append(mixture._cache.bytes // each)
-        assert mixture._cache.bytes <= limit
+        kept.append(mixture._bytes // each)
+        assert mixture._bytes <= limit
     assert all(result == results[0] for result in results)
     assert kept == [0, 2, 2, 6]
     assert counts[0] > counts[1] == counts[2] > counts[3] == 6  # each once at the most
@@ -235,7 +235,7 @@ class Batches(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         picture = torch.from_numpy(self.mixture.sample(16, rng((7, i))))
-        return picture, self.mixture._cache.bytes
+        return picture, self.mixture._bytes
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

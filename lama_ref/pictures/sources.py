@@ -12,7 +12,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ GIVE_UP = 50  # unreadable files in a row
 _VIEW = (0.4, 1.0)
 
 Names = tuple[str, ...]
+Photo = NDArray[np.uint8] | str
+"""A photograph (H, W, 3), or what is wrong with its file."""
+Read = Callable[[Path], Photo]
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Scenes:
     weight: float
     augmentations: Names
 
-    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+    def sample(self, size: int, rng: np.random.Generator, read: Read) -> NDArray[np.float32]:
         """(3, size, size) float32 in [0, 1]."""
         scene, view = scenes.sample_scene(rng), _VIEW[0] * (_VIEW[1] / _VIEW[0]) ** rng.random()
         return augment.recolour(scene.render(size, view)[0], rng, self.augmentations)
@@ -73,49 +76,19 @@ class Photos:
     def path(self, index: int) -> Path:
         return Path(self.folder, os.fsdecode(self.names[index]))
 
-    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+    def sample(self, size: int, rng: np.random.Generator, read: Read) -> NDArray[np.float32]:
         """(3, size, size) float32 in [0, 1]; ValueError after `GIVE_UP` unreadable files."""
         for _ in range(GIVE_UP):
-            path = self.path(int(rng.integers(len(self))))
-            if (photo := cache.read(path)) is not None:
+            photo = read(self.path(int(rng.integers(len(self)))))
+            if not isinstance(photo, str):
                 return augment.augment(photo, size, rng, self.augmentations, self.zoom)
         raise ValueError(
             f"{GIVE_UP} files in a row are unreadable in {self.folder}, the last because: "
-            f"{cache.errors[path]}; `lama-ref doctor data {self.folder}` lists them"
+            f"{photo}; `lama-ref doctor data {self.folder}` lists them"
         )
 
     def __str__(self) -> str:
         return f"{self.folder} ({len(self)} files)"
-
-
-class Cache:
-    """Decoded photographs, up to a number of bytes, and what was wrong with the unreadable ones.
-
-    What is in stays in: with files drawn at random, no rule of replacement would do better.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.bytes, self.skipped = limit, 0, 0
-        self.photos: dict[Path, NDArray[np.uint8]] = {}
-        self.errors: dict[Path, str] = {}
-
-    def read(self, path: Path) -> NDArray[np.uint8] | None:
-        """The photograph (H, W, 3), or None, counted and warned about once, if unreadable."""
-        if path in self.photos:
-            return self.photos[path]
-        if path not in self.errors:
-            try:
-                photo = photographs.read_image(path)
-            except (ValueError, OSError) as error:
-                self.errors[path] = str(error)
-                warnings.warn(f"skipping an unreadable file: {error}", stacklevel=4)
-            else:
-                worker = torch.utils.data.get_worker_info()
-                if self.bytes + photo.nbytes <= self.limit // (worker.num_workers if worker else 1):
-                    self.photos[path], self.bytes = photo, self.bytes + photo.nbytes
-                return photo
-        self.skipped += 1
-        return None
 
 
 class Mixture:
@@ -123,17 +96,35 @@ class Mixture:
 
     Attributes:
         sources: what is mixed.
+        skipped: how often an unreadable file was drawn, and another in its place.
     """
 
     def __init__(self, sources: Sequence[Scenes | Photos], cache_bytes: int = CACHE_BYTES) -> None:
-        self.sources = tuple(sources)
+        self.sources, self.skipped = tuple(sources), 0
         self._odds = np.cumsum([source.weight for source in sources])
-        self._cache = Cache(cache_bytes)
+        self._limit, self._bytes = cache_bytes, 0
+        self._known: dict[Path, Photo] = {}
 
-    @property
-    def skipped(self) -> int:
-        """How often an unreadable file was drawn, and another in its place."""
-        return self._cache.skipped
+    def read(self, path: Path) -> Photo:
+        """A photograph, or what is wrong with it, which is counted, and warned about once.
+
+        Photographs stay in memory up to the limit: with files drawn at random, no rule of
+        replacement would do better.
+        """
+        if path not in self._known:
+            try:
+                photo = photographs.read_image(path)
+            except (ValueError, OSError) as error:
+                self._known[path] = str(error)
+                warnings.warn(f"skipping an unreadable file: {error}", stacklevel=4)
+            else:
+                worker = torch.utils.data.get_worker_info()
+                share = self._limit // (worker.num_workers if worker else 1)
+                if self._bytes + photo.nbytes > share:
+                    return photo
+                self._known[path], self._bytes = photo, self._bytes + photo.nbytes
+        self.skipped += isinstance(self._known[path], str)
+        return self._known[path]
 
     def sample(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """One picture, (3, size, size) float32 RGB in [0, 1].
@@ -145,7 +136,7 @@ class Mixture:
             ValueError: size below 1, or `GIVE_UP` unreadable files in a row.
         """
         drawn = np.searchsorted(self._odds, rng.random() * self._odds[-1], side="right")
-        return self.sources[min(drawn, len(self.sources) - 1)].sample(size, rng, self._cache)
+        return self.sources[min(drawn, len(self.sources) - 1)].sample(size, rng, self.read)
 
     def digest(self) -> str:
         """Hash of the shares and of the files' names: the same pictures wherever they lie."""

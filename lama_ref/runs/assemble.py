@@ -51,11 +51,10 @@ def build_state(
         for module in network.modules():
             if config.freeze_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+    if world > 1:
+        g, d = _wrap(g, config, device), d and _wrap(d, config, device)
     adam = torch.optim.Adam(g.parameters(), config.lr)
     adam_d = d and torch.optim.Adam(d.parameters(), config.lr_discriminator)
-    if world > 1:
-        wrapped = _wrap(g, config, device), d and _wrap(d, config, device)
-        return TrainState(wrapped[0], adam, wrapped[1], adam_d, average)
     return TrainState(g, adam, d, adam_d, average)
 
 
@@ -89,9 +88,9 @@ def new_discriminator(config: TrainConfig) -> Discriminator | ProjectedDiscrimin
 
 def _alike(new: nn.Module, started: nn.Module) -> bool:
     """Whether a run can go on with the discriminator that it starts from."""
-    if not isinstance(new, ProjectedDiscriminator):
-        return type(new) is type(started)
-    return settings(new) == settings(started)
+    if isinstance(new, ProjectedDiscriminator):
+        return settings(new) == settings(started)
+    return type(new) is type(started)
 
 
 def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> LaMaLoss:
