@@ -41,9 +41,9 @@ ROOMS = {
     "spectral": Room(("method",), 700, 700),
     "fast": Room(("method",), 650, 650),
     "weights": Room(("method", "runtime"), 1100, 1000),
-    "pictures": Room(("method", "runtime", "weights"), 1800, 1450),
+    "pictures": Room(("method", "runtime", "weights"), 1530, 1450),
     "highres": Room(("method", "runtime"), 415, 360),
-    "runs": Room(("method", "runtime", "weights", "pictures"), 1100, 860),
+    "runs": Room(("method", "runtime", "weights", "pictures"), 1030, 860),
     "evaluation": Room(
         ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2350, 1900
     ),

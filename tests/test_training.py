@@ -222,8 +222,8 @@ def test_recipes_survive_json(name):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"stages": ((0.5, 64, 8),)}, "stages that start at 0"),
-        ({"steps": 0}, "steps >= 1"),
+        ({"stages": ((0.5, 64, 8),)}, "stages must start at 0"),
+        ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"stages": ((0.0, 33, 8),)}, "33 px.*multiples of 4"),
         ({"stages": ((0.0, 32, 0),)}, "batches at least 1"),
         ({"save_every": 0}, "save_every must be at least 1, not 0"),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .. import runtime
 from ..inference import Inpainter
 from ..masks import PRESETS
-from ..pictures import sheets
+from ..pictures import panels
 from ..runtime import __version__
 from ..weights.files import atomic, checksum, write_json
 from ..weights.names import find as find_weights
@@ -253,12 +253,12 @@ def _show(
     """Write a sheet of the first pictures."""
     images = np.concatenate(list(itertools.islice(pictures.chunks(1), config.panels)))
     masks = masks[: len(images)]
-    rows = {"holes": sheets.hidden(images, masks)}
+    rows = {"holes": panels.hidden(images, masks)}
     for label, m in models.items():
         fill = m.load(config.device, 1)(images, masks)
         rows[label] = np.where(masks[:, None], fill, images)
     with atomic(path, suffix=path.suffix) as temporary:
-        sheets.sheet(rows | {"original": images}).save(temporary, quality=88)
+        panels.sheet(rows | {"original": images}).save(temporary, quality=88)
 
 
 def _stored(path: Path | None, key: dict) -> dict:
