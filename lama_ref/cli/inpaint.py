@@ -67,22 +67,21 @@ def inpaint(
 def demo(
     output: Annotated[Path, arg(aliases=["-o"])] = Path("demo.png"),
     weights: str = "mini-fourier",
-    size: int = 256,
+    size: int = 192,
 ) -> int:
-    """Inpaint sample photographs and write a picture of them side by side.
+    """Continue patterns, remove objects from photographs, and write a picture of it all.
 
     Args:
         output: Picture file to write.
         weights: Shipped weights by name, or the path of a weights file.
-        size: Height of the pictures in pixels.
+        size: Side of the pictures in pixels.
     """
     from ..course.demo import demo_picture
-    from ..inference import Inpainter
 
     check_name(output)
-    picture, lines = demo_picture(Inpainter(weights), size)
+    picture, lines = demo_picture(weights, size)
     save(picture, output)
-    print(*lines, f"wrote {output}: with its holes, the result, the original", sep="\n")
+    print(*lines, f"wrote {output}: holes, four ways to fill them, the truth", sep="\n")
     return 0
 
 
