@@ -168,11 +168,9 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def from_dict(values: dict) -> TrainConfig:
-    """The settings of a run's ``config.json``; what it does not name is as by default."""
+    """The settings of a run's ``config.json``; a setting that came later is as by default."""
     given: dict[str, Any] = {name: _tuples(value) for name, value in values.items()}
-    if "weights" in given:
-        given["weights"] = LossWeights(**given["weights"])
-    return TrainConfig(**given)
+    return TrainConfig(**given | {"weights": LossWeights(**given["weights"])})
 
 
 def _tuples(value: Any) -> Any:
