@@ -7,7 +7,12 @@ torch. Images are float32 RGB in [0, 1], shape (B, 3, H, W); masks (B, 1, H, W),
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# Threads that wait for each other should sleep: beside another busy program, spinning ones took
+# minutes for seconds of work. OpenMP reads this when torch is loaded: import lama_ref before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _NAMES = {  # name: module in which it is defined
     "__version__": "runtime",
