@@ -1,4 +1,4 @@
-# Every target sets the environment up first, and only when the dependency list has changed.
+# Every target first installs what it needs and lacks: the first time, and when the list has changed.
 # Works with GNU make 3.81 (macOS) and, under a Unix shell such as Git Bash, on Windows.
 
 ifeq ($(OS),Windows_NT)
@@ -9,7 +9,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 endif
 PY := $(BIN)/python
-STAMP := .venv/.stamp-installed
+COURSE := .venv/.stamp-course
+TEST := .venv/.stamp-test
+CHECK := .venv/.stamp-check
+BROWSER := .venv/.stamp-browser
 
 # On Linux, PyPI's torch brings several GB of CUDA; `make lab CPU=1` takes the CPU build.
 ifdef CPU
@@ -20,6 +23,9 @@ PIP_INSTALL := $(PY) -m pip install --disable-pip-version-check $(INDEX) -c cons
 # Threads that wait should sleep: beside another busy program, spinning ones take ten times as long.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# In a container one is often root, as whom Jupyter starts only when told so.
+ALLOW_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup lab demo test test-browser check format notebooks clean
 
@@ -27,38 +33,42 @@ help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo "  Variables: PYTHON=python3.12 (interpreter), CPU=1 (CPU build of torch on Linux)"
 
-setup: $(STAMP) ## Create .venv and install lama_ref (by itself only when the dependencies change)
+setup: $(COURSE) $(TEST) $(CHECK) $(BROWSER) ## Install in .venv what all targets need, at once
 
-$(STAMP): pyproject.toml constraints.txt
+$(COURSE): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(v < (3, 11, 5) and \
 	'Python %d.%d.%d found, but the versions in constraints.txt need 3.11.5 or newer: make setup PYTHON=python3.12' % v[:3])"
 	$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
 	$(PIP_INSTALL) torch
-	$(PIP_INSTALL) -e ".[course,dev]"
+	$(PIP_INSTALL) -e ".[course]"
 	@touch $@
 
-lab: $(STAMP) ## Open the course in JupyterLab
-	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+$(TEST) $(CHECK) $(BROWSER): .venv/.stamp-%: $(COURSE)
+	$(PIP_INSTALL) -e ".[$*]"
+	@touch $@
 
-demo: $(STAMP) ## Inpaint sample photographs with the shipped weights, without a browser: demo.png
+lab: $(COURSE) ## Open the course in JupyterLab
+	$(PY) -m jupyterlab $(ALLOW_ROOT) notebooks/00_start_here.ipynb
+
+demo: $(COURSE) ## Inpaint sample photographs with the shipped weights, without a browser: demo.png
 	$(PY) -m lama_ref demo
 
-test: $(STAMP) ## Run the unit tests and every notebook
+test: $(TEST) ## Run the unit tests and every notebook
 	$(PY) -m pytest
 
-test-browser: $(STAMP) ## Drive JupyterLab in a real Chromium (which must be installed)
+test-browser: $(TEST) $(BROWSER) ## Drive JupyterLab in a real Chromium (which must be installed)
 	$(PY) -m pytest tests/browser
 
-check: $(STAMP) ## Check format, lint and types
+check: $(CHECK) ## Check format, lint and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m pyright
 
-format: $(STAMP) ## Mend format and what lint can mend
+format: $(CHECK) ## Mend format and what lint can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-notebooks: $(STAMP) ## Re-execute all notebooks in place (some of them: ONLY="00 01")
+notebooks: $(COURSE) ## Re-execute all notebooks in place (some of them: ONLY="00 01")
 	$(PY) tests/tools/run_notebooks.py $(ONLY)
 
 clean: ## Remove caches, builds and demo.png (rm -rf .venv for a fresh start)

@@ -7,7 +7,12 @@ checks and the figures are imported on first use, as they bring in heavy package
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# Threads that wait for each other should sleep: beside another busy program, spinning ones took
+# minutes for seconds of work. OpenMP reads this when torch is loaded: import lama_ref before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from . import course as course
 from . import discriminator as discriminator

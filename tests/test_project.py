@@ -1,6 +1,7 @@
 """The project's promises: one dependency list, fixed layout, a lean import, readable notebooks."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -141,6 +142,30 @@ def test_import_is_quick_silent_and_lean():
     assert "lama_ref" in roots
     assert not heavy & set(roots), f"to be imported where used: {sorted(heavy & set(roots))}"
     assert seconds < 1, f"import lama_ref takes {seconds:.2f} s beyond torch"
+
+
+def test_threads_that_wait_sleep():
+    """Without make as well: torch's OpenMP reads this when it is loaded."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    program = """if True:
+        import os, sys
+        class Watch:
+            def find_spec(self, name, path=None, target=None):
+                if name == "torch":
+                    print(os.environ.get("OMP_WAIT_POLICY"))
+        sys.meta_path.insert(0, Watch())
+        import lama_ref, torch
+    """
+    for given, expected in (({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")):
+        result = subprocess.run(
+            [sys.executable, "-c", program], env=environment | given, capture_output=True, text=True
+        )
+        assert result.stdout.strip() == expected, result.stderr
+    first_import = re.compile(r"^(?:import|from) (torch|lama_ref)\b", re.MULTILINE)
+    for path in (*NOTEBOOKS, *SOLUTIONS):
+        code = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+        first = first_import.search("\n".join(code))
+        assert first is not None and first[1] == "lama_ref", f"{name_of(path)} imports torch first"
 
 
 def test_make_help_lists_every_target():

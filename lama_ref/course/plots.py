@@ -6,6 +6,7 @@ finding, not the topic.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,18 @@ def to_array(image) -> np.ndarray:
     if image.ndim == 3 and image.shape[0] in (1, 3) and image.shape[-1] not in (3, 4):
         image = np.moveaxis(image, 0, -1)
     return image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+
+
+def png(image) -> bytes:
+    """An image of any of our shapes, floats in [0, 1] or uint8, as a PNG for a widget."""
+    from PIL import Image
+
+    array = to_array(image)
+    if array.dtype.kind == "f":
+        array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def images(

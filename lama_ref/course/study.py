@@ -7,15 +7,13 @@ which method made what.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
-from .plots import to_array
+from .plots import png
 
 __all__ = ["ChoicePanel", "Outcome", "forced_choice", "schedule"]
 
@@ -164,9 +162,9 @@ def ChoicePanel(  # noqa: N802  a widget's class, made when ipywidgets is there
                 return
             pair, side = trials[done]
             one, other = (first, second) if side == "left" else (second, first)
-            self.left.value, self.right.value = _png(one[pair]), _png(other[pair])
+            self.left.value, self.right.value = png(one[pair]), png(other[pair])
             if context is not None:
-                self.context.value = _png(context[pair])
+                self.context.value = png(context[pair])
             self.message.value = f"trial {done + 1} of {len(trials)}: which is better?"
 
     return Panel()
@@ -175,12 +173,3 @@ def ChoicePanel(  # noqa: N802  a widget's class, made when ipywidgets is there
 def _paired(first: Sequence, second: Sequence) -> None:
     if len(first) != len(second) or not len(first):
         raise ValueError(f"pairs need two equally long lists, not {len(first)} and {len(second)}")
-
-
-def _png(picture: Any) -> bytes:
-    array = to_array(picture)
-    if array.dtype.kind == "f":
-        array = (array.clip(0, 1) * 255).round().astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

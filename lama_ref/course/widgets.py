@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .plots import to_array
+from .plots import png, to_array
 
 try:
     import anywidget
@@ -81,12 +81,6 @@ def _as_bool(mask: Any, size: tuple[int, int]) -> np.ndarray:
     return array > (0.5 if high <= 1 else 127)
 
 
-def _png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 class MaskPainter(anywidget.AnyWidget):
     """Paint a hole on a photograph, with the mouse, a pen or a finger.
 
@@ -126,7 +120,7 @@ class MaskPainter(anywidget.AnyWidget):
         hole = np.zeros(size, bool) if mask is None else _as_bool(mask, size)
         super().__init__(
             _size=list(size),
-            _photo=_png(self._array),
+            _photo=png(self._array),
             _display=int(np.clip(size[1], 320, 480)),
             _mask=np.packbits(hole).tobytes(),
             brush=max(1, round(min(size) / 12)) if brush is None else brush,
@@ -201,7 +195,7 @@ class InpaintPanel(ipywidgets.HBox):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 self.result = self.inpaint(self.photo, mask)
-            self.view.value = _png(_as_uint8(self.result))
+            self.view.value = png(_as_uint8(self.result))
             text = f"{mask.sum():,} pixels filled, {mask.mean():.1%} of the picture"
             self.message.value = f"Warning: {caught[0].message}" if caught else text
         except Exception as error:  # a callback's traceback would vanish into the browser's log

@@ -41,7 +41,7 @@ def browser():
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
-        leave_out("playwright is not installed: pip install 'lama-ref[dev]'")
+        leave_out("playwright is not installed: pip install 'lama-ref[browser]'")
     arguments = [
         "--no-sandbox",  # needed where the tests run as root, as in containers
         "--disable-gpu",

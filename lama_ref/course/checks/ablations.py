@@ -18,7 +18,7 @@ from ...evaluation.measure import METRICS
 from ...pictures import scenes
 from ...runs.recipes import TrainConfig
 from ...weights.names import shipped
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, numbers
 
 __all__ = ["period_error", "two_way_interval", "seeds_needed", "declared_experiment"]
 
@@ -92,13 +92,7 @@ def two_way_interval(answer: Callable[[NDArray, NDArray], tuple[float, float, fl
             for k, luck, shift in ((k_a, luck_a, 0.0), (k_b, luck_b, 0.1))
         )
         got = answer(a.copy(), b.copy())
-        expect(got is not None, f"{what}: the result is None; is there a return statement?")
-        expect(
-            isinstance(got, (tuple, list, np.ndarray)) and np.shape(got) == (3,),
-            f"{what}: expected (difference, low, high), not {got!r}",
-        )
-        value, low, high = (float(v) for v in got)
-        expect(bool(np.isfinite([value, low, high]).all()), f"{what}: NaN or infinite: {got}")
+        value, low, high = numbers(got, "difference, low, high", what)
         expected = a.mean() - b.mean()
         expect(
             abs(value - expected) < 1e-6, f"{what}: difference {value:.4f}, expected {expected:.4f}"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...discriminator import build_discriminator
 from ...losses import LaMaLoss, LossWeights, chance_level, patch_labels, r1_penalty
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, normal, tensor
 
 __all__ = [
     "best_blind_score",
@@ -19,10 +19,6 @@ __all__ = [
     "r1_from_scratch",
     "adversarial_pair",
 ]
-
-
-def _random(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 # --------------------------------------------------------------------------- 4.1
@@ -72,7 +68,7 @@ def field_labels(answer: Callable[[Tensor, int], Tensor]) -> None:
             "a hole of the first row and column": frame,
             "no hole": torch.zeros(1, 1, *size),
             "nothing but hole": torch.ones(2, 1, *size),
-            "scattered holes": (_random(3, 1, *size) > 3).float(),
+            "scattered holes": (normal(3, 1, *size) > 3).float(),
         }
         for name, mask in masks.items():
             what = f"{name}, {size[0]} x {size[1]} px, {layers} layers"
@@ -97,23 +93,22 @@ def discriminator_loss(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> No
     """``answer(logits_real, logits_fake, mask)``: the loss with nearest labels, without R1."""
     cases = (((2, 1, 7, 7), 64), ((3, 1, 5, 8), 61), ((1, 1, 19, 19), 256), ((1, 1, 1, 1), 8))
     for shape, side in cases:
-        mask = (_random(shape[0], 1, side, side, seed=2) > 0.4).double()
+        mask = (normal(shape[0], 1, side, side, seed=2) > 0.4).double()
         blank = torch.zeros(shape, dtype=torch.float64)
         inputs = {
-            "random scores": (_random(*shape), _random(*shape, seed=1)),
+            "random scores": (normal(*shape), normal(*shape, seed=1)),
             "scores of 0": (blank, blank),
             "a constant score of 1.5": (blank + 1.5, blank + 1.5),
-            "scores of +-200": (200 * _random(*shape).sign(), 200 * _random(*shape, seed=1).sign()),
+            "scores of +-200": (200 * normal(*shape).sign(), 200 * normal(*shape, seed=1).sign()),
         }
         for name, (real, fake) in inputs.items():
             what = f"{name}, {shape[-2]} x {shape[-1]} patches of a {side} px mask"
             parts = [v.clone().requires_grad_() for v in (real, fake)]
-            got = answer(parts[0], parts[1], mask)
+            got = tensor(answer(parts[0], parts[1], mask), what)
             labels = patch_labels(mask, (shape[-2], shape[-1]))
             both = [v.clone().requires_grad_() for v in (real, fake)]
             first, second = F.softplus(-both[0]), F.softplus(both[1])
             expected = (first + labels * second + (1 - labels) * F.softplus(-both[1])).mean()
-            expect(isinstance(got, Tensor), f"{what}: return a tensor, not {type(got).__name__}")
             if name == "random scores" and shape[-1] > 1:
                 known = (first + (1 - labels) * second + labels * F.softplus(-both[1])).mean()
                 known_mistakes = {
@@ -155,7 +150,7 @@ class _Linear(nn.Module):
 
     def __init__(self, size: tuple[int, int]):
         super().__init__()
-        self.weight = nn.Parameter(_random(3, *size))
+        self.weight = nn.Parameter(normal(3, *size))
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         return (image * self.weight).sum((1, 2, 3))[:, None, None, None], [image]
@@ -168,11 +163,10 @@ def r1_from_scratch(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
         size = (shape[-2], shape[-1])
         for name, d in {"a linear discriminator": _Linear(size), "a smooth one": _Smooth()}.items():
             what = f"{name} on {shape[0]} pictures of {size[0]} x {size[1]} px"
-            image = _random(*shape, seed=3)
+            image = normal(*shape, seed=3)
             leaf = image.clone().requires_grad_()
             expected = r1_penalty(d(leaf)[0], leaf)
-            got = answer(d, image)
-            expect(isinstance(got, Tensor), f"{what}: return a tensor, not {type(got).__name__}")
+            got = tensor(answer(d, image), what)
             expect(
                 not image.requires_grad and image.grad is None,
                 f"{what}: your function changed the picture's requires_grad; work on a copy",
@@ -211,11 +205,11 @@ def _blind(answer: Callable, labels: Tensor) -> tuple[float, float]:
 def adversarial_pair(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
     """``answer(logits_real, logits_fake, labels)``: (discriminator's, generator's) loss."""
     for shape in ((1, 1, 7, 7), (3, 1, 4, 9)):
-        labels = (_random(*shape, seed=2) > 0.4).double()
+        labels = (normal(*shape, seed=2) > 0.4).double()
         blank = torch.zeros(shape, dtype=torch.float64)
         for name, scale in {"scores near 0": 0.3, "scores of +-300": 300.0}.items():
             what = f"{name}, {shape[0]} pictures"
-            real, fake = (scale * _random(*shape, seed=s) + blank for s in (0, 1))
+            real, fake = (scale * normal(*shape, seed=s) + blank for s in (0, 1))
             parts = [v.requires_grad_() for v in (real, fake)]
             losses = answer(parts[0], parts[1], labels)
             expect(

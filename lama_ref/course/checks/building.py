@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ... import ffc
 from ...generator import FFCResidualBlock, GeneratorConfig, MultiDilatedConv, build_generator
-from .core import compare, exercise, expect
+from ..fields import gradient_map, share_within
+from .core import compare, exercise, expect, returned, uniform
 
 __all__ = [
     "ffc_parameters",
@@ -19,10 +20,6 @@ __all__ = [
     "effective_radius",
     "branch_in_generator",
 ]
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 # --------------------------------------------------------------------------- 2.1
@@ -44,7 +41,7 @@ def ffc_parameters(answer: Callable[[int, int, int, float, float], int]) -> None
         expected = sum(p.numel() for p in layer.parameters())
         what = f"FFC({c_in}, {c_out}, kernel={kernel}, ratios {ratios[0]} and {ratios[1]})"
         got = answer(c_in, c_out, kernel, *ratios)
-        expect(got is not None, f"{what}: your function returned None; is there a return?")
+        returned(got, what)
         expect(got == expected, f"{what} has {expected:,} parameters, not {got:,}")
 
 
@@ -76,7 +73,7 @@ class _Pixelwise(nn.Module):
 def fill_hole(answer: Callable[[nn.Module, Tensor, Tensor, int], Tensor]) -> None:
     """``answer(generator, image, mask, multiple)``: the image with its hole filled."""
     for shape, multiple in (((1, 3, 16, 24), 8), ((3, 3, 13, 22), 8), ((2, 3, 9, 5), 4)):
-        image = _random(*shape, seed=shape[2])
+        image = uniform(*shape, seed=shape[2])
         mask = torch.zeros(shape[0], 1, *shape[2:])
         mask[..., 2:7, 1:4] = 1
         what = f"batch of {shape[0]}, {shape[2]} x {shape[3]} px, multiples of {multiple}"
@@ -137,7 +134,7 @@ def multi_dilated(answer: Callable[..., Tensor]) -> None:
             "zeros": torch.zeros(shape),
             "ones": torch.ones(shape),
             "an impulse": impulse,
-            "random numbers": _random(*shape, seed=1),
+            "random numbers": uniform(*shape, seed=1),
         }
         for name, x in inputs.items():
             what = f"{name} of shape {shape}, {c_out} outputs, dilations {dilations}"
@@ -149,19 +146,6 @@ def multi_dilated(answer: Callable[..., Tensor]) -> None:
 
 
 # --------------------------------------------------------------------------- 2.4
-def _effective_radius(model: Callable[[Tensor], Tensor], x: Tensor, share: float = 0.9) -> int:
-    x = x.detach().clone().requires_grad_()
-    y = model(x)
-    centre = y[..., y.shape[-2] // 2, y.shape[-1] // 2].sum()
-    gradient = torch.autograd.grad(centre, x)[0].abs().sum(1).mean(0).double()
-    rows, columns = (torch.arange(n) - n // 2 for n in gradient.shape)
-    distance = torch.maximum(rows.abs()[:, None], columns.abs())
-    radius = 0
-    while gradient[distance <= radius].sum() < share * gradient.sum():
-        radius += 1
-    return radius
-
-
 def _linear(kernel: Tensor) -> Callable[[Tensor], Tensor]:
     pads = kernel.shape[-2] // 2, kernel.shape[-1] // 2
     return lambda x: F.conv2d(x, kernel, padding=pads)
@@ -194,11 +178,11 @@ def effective_radius(answer: Callable[..., int]) -> None:
     ]
     for name, model, shape in cases:
         for share in (0.5, 0.9, 0.99):
-            x = _random(*shape, seed=3)
-            expected = _effective_radius(model, x, share)
+            x = uniform(*shape, seed=3)
+            expected = int((share_within(gradient_map(model, x)) < share).sum())
             got = answer(model, x, share)
             what = f"{name}, input {shape}, share {share}"
-            expect(got is not None, f"{what}: your function returned None; is there a return?")
+            returned(got, what)
             expect(int(got) == expected, f"{what}: radius {got}, expected {expected}")
             expect(not x.requires_grad, f"{what}: your function changed x; work on a copy")
 
@@ -215,7 +199,7 @@ def branch_in_generator(answer: Callable[..., nn.Module]) -> None:
             f"your factory returned {type(branch).__name__}, expected a torch.nn.Module",
         )
         for batch in (1, 3):
-            x = (_random(batch, c_in, *size) - 0.5).requires_grad_()
+            x = (uniform(batch, c_in, *size) - 0.5).requires_grad_()
             what = f"({batch}, {c_in}, {size[0]}, {size[1]}) to {c_out} channels, stride {stride}"
             y = branch.train(batch > 1)(x)
             shape = (batch, c_out, size[0] // stride, size[1] // stride)
@@ -223,7 +207,7 @@ def branch_in_generator(answer: Callable[..., nn.Module]) -> None:
             expect(y.shape == shape, f"{what}: shape {tuple(y.shape)}, expected {shape}")
             expect(y.dtype == torch.float32, f"{what}: result is {y.dtype}, expected torch.float32")
             expect(bool(y.isfinite().all()), f"{what}: the result has NaN or infinite values")
-            (y * (_random(*y.shape, seed=1) - 0.5)).sum().backward()
+            (y * (uniform(*y.shape, seed=1) - 0.5)).sum().backward()
             expect(
                 x.grad is not None and bool((x.grad != 0).any()),
                 f"{what}: no gradient reaches the input",
@@ -233,11 +217,11 @@ def branch_in_generator(answer: Callable[..., nn.Module]) -> None:
         torch.manual_seed(0)
         g = build_generator(config, global_branch=factory).eval()
         if name == "yours":
-            y = g(_random(2, 4, 36, 44))
+            y = g(uniform(2, 4, 36, 44))
             expect(y.shape == (2, 3, 36, 44), f"in a generator: output {tuple(y.shape)}")
             expect(bool(y.isfinite().all()), "in a generator: NaN or infinite values")
         first = next(i for i, b in enumerate(g.model) if isinstance(b, FFCResidualBlock))
-        x = _random(1, 4, 96, 96, seed=2).requires_grad_()
+        x = uniform(1, 4, 96, 96, seed=2).requires_grad_()
         local, glob = g.model[: first + 1](x)
         (gradient,) = torch.autograd.grad(local[..., 12, 12].sum() + glob[..., 12, 12].sum(), x)
         reach = (gradient.abs().sum(1) > 0).float().mean().item()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 _results: dict[str, str] = {}
 
@@ -49,12 +50,47 @@ def expect(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+def returned(got, what: str) -> None:
+    """Raise ``AssertionError`` if the answer gave nothing back."""
+    expect(got is not None, f"{what}: your function returned None; is there a return statement?")
+
+
+def tensor(got, what: str) -> Tensor:
+    """The answer, which must be a tensor."""
+    returned(got, what)
+    expect(isinstance(got, Tensor), f"{what}: return a tensor, not a {type(got).__name__}")
+    return got
+
+
+def numbers(got, names: str, what: str) -> list[float]:
+    """The answer, which must be as many finite numbers as there are names: "low, high"."""
+    returned(got, what)
+    n = names.count(",") + 1
+    expect(
+        isinstance(got, (tuple, list, np.ndarray)) and np.shape(got) == (n,),
+        f"{what}: expected {n} numbers, ({names}), not {got!r}",
+    )
+    values = [float(v) for v in got]
+    expect(bool(np.isfinite(values).all()), f"{what}: NaN or infinite values: {values}")
+    return values
+
+
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    """Random numbers in [0, 1), float32, that are the same every time."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Normal random numbers that are the same every time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
 def compare(got, expected, what: str, tolerance: float = 1e-5) -> None:
     """Type, shape and values against the expected array or tensor; the message names ``what``."""
-    expect(got is not None, f"{what}: your function returned None; is there a return statement?")
+    returned(got, what)
     got_array, expected_array = (
         v.detach().cpu().resolve_conj().resolve_neg().numpy()
-        if isinstance(v, torch.Tensor)
+        if isinstance(v, Tensor)
         else np.asarray(v)
         for v in (got, expected)
     )

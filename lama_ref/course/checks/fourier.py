@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import ffc
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, normal
 
 __all__ = [
     "spectral_channels",
@@ -20,10 +20,6 @@ __all__ = [
 ]
 
 _SIZES = ((1, 1, 4, 6), (3, 2, 7, 9), (1, 3, 8, 8), (2, 1, 5, 4), (1, 2, 1, 5))
-
-
-def _random(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def _known_mistakes(got, mistakes: dict[str, Callable[[], Tensor]], expected: Tensor) -> None:
@@ -46,7 +42,7 @@ def _images() -> list[tuple[str, Tensor]]:
         ("a constant image (1, 1, 4, 6)", torch.ones(1, 1, 4, 6, dtype=torch.float64)),
         ("an impulse at (2, 3) of 6 x 7 pixels", impulse),
     ]
-    return named + [(f"random images {size}", _random(*size)) for size in _SIZES]
+    return named + [(f"random images {size}", normal(*size)) for size in _SIZES]
 
 
 @exercise("1.1")
@@ -69,8 +65,8 @@ def spectral_channels(answer: Callable[[Tensor], Tensor]) -> None:
         _known_mistakes(got, {f"{what}: {m}": f for m, f in mistakes.items()}, expected)
         compare(got, expected, what)
         compare(x, before, f"{what}: your function changed its input in place; the input")
-    x = _random(2, 2, 5, 6).requires_grad_()
-    weight = _random(2, 4, 5, 4, seed=1)
+    x = normal(2, 2, 5, 6).requires_grad_()
+    weight = normal(2, 4, 5, 4, seed=1)
     (expected,) = torch.autograd.grad((ffc.real_fft(x) * weight).sum(), x)
     got = answer(x)
     expect(got.requires_grad, "no gradient reaches the input: is there a detach or a numpy call?")
@@ -84,7 +80,7 @@ def hermitian_projection(answer: Callable[[Tensor, int], Tensor]) -> None:
         b, c, h, w = size
         k = w // 2 + 1
         what = f"random half spectrum of H = {h}, W = {w} ({'odd' if w % 2 else 'even'} width)"
-        s = torch.complex(_random(b, c, h, k), _random(b, c, h, k, seed=1))
+        s = torch.complex(normal(b, c, h, k), normal(b, c, h, k, seed=1))
         expected, before = ffc.hermitian(s, w), s.clone()
         got = answer(s, w)
         compare(s, before, f"{what}: your function changed its input in place; the input")
@@ -108,7 +104,7 @@ def hermitian_projection(answer: Callable[[Tensor, int], Tensor]) -> None:
         _known_mistakes(got, {f"{what}: {m}": lambda v=v: v for m, v in mistakes.items()}, expected)
         compare(got, expected, what)
         compare(answer(got, w), expected, f"{what}, projected twice (a projection stays put)")
-        real = torch.fft.rfft2(_random(b, c, h, w, seed=2))
+        real = torch.fft.rfft2(normal(b, c, h, w, seed=2))
         compare(answer(real, w), real, f"the spectrum of a real {h} x {w} image, which must stay")
         compare(
             torch.fft.irfft2(got, s=(h, w)),
@@ -136,7 +132,7 @@ def _weights() -> list[tuple[str, Tensor]]:
     named = [(name, torch.tensor(w, dtype=torch.float64)) for name, w in pixel.items()]
     named.append(("a weight of zeros (4, 2)", torch.zeros(4, 2, dtype=torch.float64)))
     sizes = ((2, 2), (6, 4), (2, 6), (8, 8))  # first: there no two mistakes look alike
-    return [(f"a random weight {s}", _random(*s)) for s in sizes] + named
+    return [(f"a random weight {s}", normal(*s)) for s in sizes] + named
 
 
 @exercise("1.3")
@@ -168,7 +164,7 @@ def complex_pair(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
             _known_mistakes(torch.stack([p, q]), lazily, right)
         compare(p, expected[0], f"P of {what}")
         compare(q, expected[1], f"Q of {what}")
-        f = torch.fft.rfft2(_random(2, weight.shape[1] // 2, 5, 6))
+        f = torch.fft.rfft2(normal(2, weight.shape[1] // 2, 5, 6))
         z = torch.view_as_real(f).movedim(-1, 2).flatten(1, 2)
         mixed = F.conv2d(z, weight[..., None, None]).unflatten(1, (-1, 2))
         mixed = torch.complex(mixed[:, :, 0], mixed[:, :, 1])
@@ -218,7 +214,7 @@ def shift_equivariant(answer: Callable[[Tensor], Tensor]) -> None:
             return ffc.inverse_real_fft(z, (x.shape[-2], x.shape[-1]))
 
         for size in ((6, 8), (5, 7)):
-            x = _random(1, weight.shape[1] // 2, *size)
+            x = normal(1, weight.shape[1] // 2, *size)
             moved = unit(x.roll((2, 3), (-2, -1))).roll((-2, -3), (-2, -1))
             compare(moved, unit(x), f"{what}: shift, unit, shift back, on {size}", 1e-9)
 
@@ -238,7 +234,7 @@ def global_branch(answer: Callable[..., nn.Module]) -> None:
     _trainable(answer(8, 8, stride=1, groups=1))
     first, second = (answer(8, 8, stride=1, groups=1).eval() for _ in range(2))
     second.load_state_dict(first.state_dict())
-    x = _random(1, 8, 8, 9, dtype=torch.float32)
+    x = normal(1, 8, 8, 9, dtype=torch.float32)
     compare(second(x), first(x), "a second branch that loaded the first one's state dict")
     layer = ffc.FFC(16, 16, 3, 0.5, 0.5, padding=1, global_branch=answer)
     local, glob = layer((x, x))
@@ -249,7 +245,7 @@ def _probe(branch: nn.Module, c_in: int, c_out: int, stride: int) -> None:
     sizes = ((8, 8), (6, 10), (16, 12)) if stride == 2 else ((8, 8), (9, 7), (6, 11), (12, 5))
     for h, w in sizes:
         what = f"{c_in} to {c_out} channels, stride {stride}, maps of {h} x {w}"
-        x = _random(3, c_in, h, w, dtype=torch.float32)
+        x = normal(3, c_in, h, w, dtype=torch.float32)
         try:
             with torch.no_grad():
                 y, alone = branch(x), branch(x[1:2])
@@ -270,7 +266,7 @@ def _probe(branch: nn.Module, c_in: int, c_out: int, stride: int) -> None:
 
 
 def _trainable(branch: nn.Module) -> None:
-    x = _random(2, 8, 8, 8, dtype=torch.float32).requires_grad_()
+    x = normal(2, 8, 8, 8, dtype=torch.float32).requires_grad_()
     branch(x).square().sum().backward()
     expect(
         x.grad is not None and bool((x.grad != 0).any()), "no gradient reaches the branch's input"

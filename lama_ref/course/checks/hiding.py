@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ... import masks
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, returned
 
 __all__ = ["one_box", "grid_share", "disc_dilation", "half_rule", "mask_kind"]
 
 
 def _array(got: Any, size: tuple[int, int], what: str) -> np.ndarray:
     """The answer as an (H, W) bool array; a message for anything else."""
-    expect(got is not None, f"{what}: the result is None; is there a return statement?")
+    returned(got, what)
     expect(
         isinstance(got, np.ndarray),
         f"{what}: the result is a {type(got).__name__}, expected a numpy array",
@@ -112,7 +112,7 @@ def grid_share(answer: Callable[[tuple[int, int], tuple[int, int]], float]) -> N
     ):
         what = f"steps {step[0]} to {step[1]}, widths {width[0]} to {width[1]}"
         got = answer(step, width)
-        expect(got is not None, f"{what}: the result is None; is there a return statement?")
+        returned(got, what)
         expect(
             np.ndim(got) == 0 and 0 <= float(got) <= 1,
             f"{what}: the result is {got!r}, expected one share between 0 and 1",
@@ -157,7 +157,7 @@ def disc_dilation(answer: Callable[[Tensor, float], Tensor]) -> None:
         what = f"{name} {tuple(mask.shape)}, radius {radius}"
         given = mask.clone()
         got = answer(given, radius)
-        expect(got is not None, f"{what}: the result is None; is there a return statement?")
+        returned(got, what)
         expect(isinstance(got, Tensor), f"{what}: the result is a {type(got).__name__}, no tensor")
         expect(torch.equal(given, mask), f"{what}: your function changed its input")
         compare(got.float(), masks.dilate(mask, radius), what, 0)

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
 from ... import masks
-from ...evaluation import metrics
+from ...evaluation import held_out, metrics
 from ...pictures import scenes
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, numbers, returned
 
 __all__ = ["seam_error", "share_interval", "ratio_interval", "unbiased_kernel", "own_metric"]
-
-
-def _numbers(got: Any, n: int, what: str) -> list[float]:
-    """The answer as n finite numbers; a message for anything else."""
-    expect(got is not None, f"{what}: the result is None; is there a return statement?")
-    expect(
-        isinstance(got, (tuple, list, np.ndarray)) and np.shape(got) == (n,),
-        f"{what}: expected {n} numbers, not {got!r}",
-    )
-    values = [float(v) for v in got]
-    expect(bool(np.isfinite(values).all()), f"{what}: NaN or infinite values: {values}")
-    return values
-
-
-def _number(got: Any, what: str) -> float:
-    """The answer as one finite number; a message for anything else."""
-    expect(got is not None, f"{what}: the result is None; is there a return statement?")
-    expect(np.ndim(got) == 0, f"{what}: expected one number, got shape {np.shape(got)}")
-    expect(bool(np.isfinite(float(got))), f"{what}: the result is {got}")
-    return float(got)
 
 
 # --------------------------------------------------------------------------- 7.1
@@ -85,7 +64,7 @@ def share_interval(answer: Callable[[int, int, float], tuple[float, float]]) -> 
         (1, 1, 0.8),
     ):
         what = f"{k} of {n} at level {level}"
-        low, high = _numbers(answer(k, n, level), 2, what)
+        low, high = numbers(answer(k, n, level), "low, high", what)
         tail = (1 - level) / 2
         exact = (
             float(beta.ppf(tail, k, n - k + 1)) if k else 0.0,
@@ -114,7 +93,10 @@ def ratio_interval(answer: Callable[..., tuple[float, float, float]]) -> None:
         "twice the error everywhere": (2 * hard[:20], hard[:20]),
     }
     for what, (a, b) in cases.items():
-        got = _numbers(answer(a.copy(), b.copy(), np.random.default_rng(1)), 3, what)
+        got, again = (
+            numbers(answer(a.copy(), b.copy(), np.random.default_rng(1)), "ratio, low, high", what)
+            for _ in range(2)
+        )
         counts = metrics.bootstrap_counts(len(a), 20_000, 5)
         draws = (counts @ a) / (counts @ b)
         low, high = metrics.interval(draws)
@@ -130,7 +112,6 @@ def ratio_interval(answer: Callable[..., tuple[float, float, float]]) -> None:
                 abs(end - expected) < room,
                 f"{what}: {name} end {end:.4f}, expected {expected:.4f} within {room:.4f}",
             )
-        again = _numbers(answer(a.copy(), b.copy(), np.random.default_rng(1)), 3, what)
         expect(got == again, f"{what}: the same rng gives another interval; draw from rng only")
 
 
@@ -148,7 +129,9 @@ def unbiased_kernel(answer: Callable[[NDArray, NDArray], float]) -> None:
     }
     for what, (x, y) in cases.items():
         given = x.copy(), y.copy()
-        got = _number(answer(*given), what)
+        got = answer(*given)
+        returned(got, what)
+        expect(np.ndim(got) == 0, f"{what}: expected one number, got shape {np.shape(got)}")
         expect(
             np.array_equal(given[0], x) and np.array_equal(given[1], y),
             f"{what}: your function changed its input",
@@ -171,7 +154,7 @@ def own_metric(answer: Callable[[NDArray, NDArray, NDArray], NDArray]) -> None:
     """A metric of single pictures, low is good, that no blur wins."""
     rng = np.random.default_rng(0)
     n, side = 24, 64
-    wide, _ = zip(*(_periodic(rng).render((96, 96), view=1.5) for _ in range(n)))
+    wide, _ = zip(*(held_out.scene("periodic", rng).render((96, 96), view=1.5) for _ in range(n)))
     image = np.stack([x[:, 16:80, 16:80] for x in wide])
     places = rng.integers(0, 33, (n, 2))
     moved = np.stack([x[:, y : y + side, z : z + side] for x, (y, z) in zip(wide, places)])
@@ -200,9 +183,3 @@ def own_metric(answer: Callable[[NDArray, NDArray, NDArray], NDArray]) -> None:
             "below 0 is asked for",
         )
     print({k: f"{v.mean():.4f}" for k, v in values.items()})
-
-
-def _periodic(rng: np.random.Generator) -> Any:
-    from ...evaluation.held_out import scene
-
-    return scene("periodic", rng)

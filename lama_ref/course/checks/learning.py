@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -17,7 +18,7 @@ from ...runs import loop
 from ...runs.batches import Batches
 from ...runs.recipes import TrainConfig
 from ...weights.format import load_generator
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, returned
 
 __all__ = ["step_size", "gradient_in_pieces", "checkpoint", "recipe"]
 
@@ -33,7 +34,7 @@ def step_size(answer: Callable[[int, int, int, float, float], float]) -> None:
             if 0 <= step < steps:
                 got = answer(step, steps, warmup, decay_from, 0.002)
                 what = f"step {step} of {steps}, warm-up {warmup}, decay from {decay_from:g}"
-                expect(got is not None, f"{what}: your function returned None")
+                returned(got, what)
                 compare(float(got) / 0.002, config.speed(step), f"{what}: share of lr")
 
 
@@ -202,6 +203,18 @@ _BASE = TrainConfig(
 _BUDGET = ("generator", "data", "stages", "steps", "settle", "start", "seed")
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """For networks so small that threads cost more than they gain, on a busy machine ten times."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def _held_out_error(config: TrainConfig) -> float:
     """Hole L1 of a finished run on scenes that it did not see."""
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...perceptual import FeatureConfig, FeatureNet, PerceptualLoss
 from ...pictures import scenes
 from ..fields import gradient_map, share_within
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, returned, uniform
 
 __all__ = [
     "receptive_field",
@@ -23,10 +23,6 @@ __all__ = [
 ]
 
 Layers = list[tuple[int, int, int]]
-
-
-def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 # --------------------------------------------------------------------------- 3.1
@@ -67,7 +63,7 @@ def receptive_field(answer: Callable[[Layers], tuple[int, int]]) -> None:
     for name, layers, expected in cases:
         before = list(layers)
         got = answer(layers)
-        expect(got is not None, f"{name}: your function returned None; is there a return?")
+        returned(got, name)
         expect(layers == before, f"{name}: your function changed the list; work on a copy")
         expect(
             isinstance(got, tuple) and len(got) == 2,
@@ -84,7 +80,7 @@ def _feature_net(seed: int) -> FeatureNet:
     net = FeatureNet(FeatureConfig(width=4, classes=3)).train()
     with torch.no_grad():
         for i in range(3):
-            net(_random(2, 3, 16, 16, seed=seed + i))
+            net(uniform(2, 3, 16, 16, seed=seed + i))
     return net
 
 
@@ -94,11 +90,11 @@ def perceptual_loss(answer: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> No
     for n, h, w in ((1, 16, 16), (3, 13, 18)):
         net = _feature_net(n)
         reference = PerceptualLoss(deepcopy(net))
-        image = _random(n, 3, h, w, seed=7)
+        image = uniform(n, 3, h, w, seed=7)
         inputs = {
             "the picture itself": image.clone(),
             "grey": torch.full_like(image, 0.5),
-            "another picture": _random(n, 3, h, w, seed=8),
+            "another picture": uniform(n, 3, h, w, seed=8),
         }
         for name, prediction in inputs.items():
             what = f"{name} against a batch of {n}, {h} x {w} px"
@@ -148,7 +144,7 @@ def dilated_stage(answer: Callable[[nn.Sequential], nn.Sequential]) -> None:
             f"{what}: your function changed the stage that it was given; work on a deepcopy",
         )
         for n, h, w in ((1, 24, 24), (3, 19, 26)):
-            x = _random(n, 3, h, w, seed=h).requires_grad_()
+            x = uniform(n, 3, h, w, seed=h).requires_grad_()
             size = f"{what}, {h} x {w} px"
             y, plain = dense(x), stage(x)
             expect(
@@ -169,8 +165,8 @@ def segmentation_scores(answer: Callable[[Tensor, Tensor, int], tuple[float, flo
     """``answer(given, labels, classes)``: (pixel accuracy, mean IoU over what occurs)."""
     a = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1]]])
     b = torch.tensor([[[0, 0, 0, 1], [0, 0, 0, 1]]])
-    noisy = (_random(3, 9, 7, seed=1) * 5).long()
-    truth = torch.where(_random(3, 9, 7, seed=2) < 0.6, noisy, (_random(3, 9, 7) * 4).long())
+    noisy = (uniform(3, 9, 7, seed=1) * 5).long()
+    truth = torch.where(uniform(3, 9, 7, seed=2) < 0.6, noisy, (uniform(3, 9, 7) * 4).long())
     cases: list[tuple[str, Tensor, Tensor, int, tuple[float, float]]] = [
         ("all right", a, a, 2, (1.0, 1.0)),
         ("all wrong", 1 - a, a, 2, (0.0, 0.0)),
@@ -184,7 +180,7 @@ def segmentation_scores(answer: Callable[[Tensor, Tensor, int], tuple[float, flo
     cases.append(("random labels", noisy, truth, 6, (sum(inter) / noisy.numel(), iou)))
     for name, given, labels, classes, expected in cases:
         got = answer(given, labels, classes)
-        expect(got is not None, f"{name}: your function returned None; is there a return?")
+        returned(got, name)
         for what, value, wanted in zip(("pixel accuracy", "mean IoU"), got, expected):
             compare(float(value), wanted, f"{name}: {what}", 1e-6)
 
@@ -209,7 +205,7 @@ def own_features(answer: Callable[[], Callable[[Tensor], list[Tensor]]]) -> None
     loss = PerceptualLoss(features).train()
     for n, h, w in ((1, 32, 32), (3, 33, 46)):
         what = f"a batch of {n}, {h} x {w} px"
-        image, other = _random(n, 3, h, w, seed=1), _random(n, 3, h, w, seed=2)
+        image, other = uniform(n, 3, h, w, seed=1), uniform(n, 3, h, w, seed=2)
         maps = features(image)
         expect(
             isinstance(maps, list | tuple) and len(maps) > 0,

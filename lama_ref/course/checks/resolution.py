@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,18 +12,9 @@ from ... import masks
 from ...generator import pad_to
 from ...highres.refine import _mean_l1, halve
 from ...masks import feather
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, numbers, tensor
 
 __all__ = ["context_box", "any_size", "blend_weights", "agreement_loss"]
-
-
-def _tensor(got: Any, what: str) -> Tensor:
-    """The answer as a tensor; a message for anything else."""
-    expect(got is not None, f"{what}: the result is None; is there a return statement?")
-    expect(
-        isinstance(got, Tensor), f"{what}: the result is a {type(got).__name__}, expected a tensor"
-    )
-    return got
 
 
 # --------------------------------------------------------------------------- 8.1
@@ -48,10 +38,8 @@ def context_box(answer: Callable[[np.ndarray, float], tuple[int, int, int, int]]
             what = f"{name} {size}, share {share}"
             given = hole.copy()
             got = answer(given, share)
-            expect(got is not None, f"{what}: the result is None; is there a return statement?")
             expect(np.array_equal(given, hole), f"{what}: your function changed its input")
-            expect(np.shape(got) == (4,), f"{what}: the result is {got!r}, expected 4 numbers")
-            found = tuple(float(v) for v in got)
+            found = tuple(numbers(got, "top, left, bottom, right", what))
             expect(
                 all(v == int(v) for v in found),
                 f"{what}: {found}: rows and columns are whole numbers",
@@ -106,7 +94,7 @@ def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
         what = f"{size[0]} x {size[1]} px, multiples of {multiple}"
         x = torch.rand(2, 4, *size, generator=draw)
         network, given = _Picky(multiple), x.clone()
-        got = _tensor(answer(network, given, multiple), what)
+        got = tensor(answer(network, given, multiple), what)
         expect(torch.equal(given, x), f"{what}: your function changed its input")
         expect(len(network.seen) > 0, f"{what}: the network was not called")
         padded = pad_to(x, multiple)
@@ -139,7 +127,7 @@ def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
         for radius in (0, 1, 2.5, 4, 16):
             what = f"{name} {tuple(hole.shape)}, radius {radius}"
             given = hole.clone()
-            got = _tensor(answer(given, radius), what)
+            got = tensor(answer(given, radius), what)
             expect(torch.equal(given, hole), f"{what}: your function changed its input")
             compare(got.float(), _weights(hole, radius), what, 1e-5)
 
@@ -181,7 +169,7 @@ def agreement_loss(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Te
         theirs = own.detach().clone().requires_grad_()
         expected = _mean_l1(theirs, image, 1 - hole) + _mean_l1(halve(theirs), coarse, inner)
         what = f"{name} {size}"
-        got = _tensor(answer(own, image, hole, coarse, inner), what)
+        got = tensor(answer(own, image, hole, coarse, inner), what)
         expect(got.numel() == 1, f"{what}: shape {tuple(got.shape)}, expected one number")
         compare(got.reshape(()), expected, f"{what}: the loss", 1e-5)
         expect(got.requires_grad, f"{what}: no gradient reaches the prediction; was it detached?")

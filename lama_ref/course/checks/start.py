@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ... import masks
-from .core import compare, exercise, expect
+from .core import compare, exercise, expect, returned
 
 __all__ = ["clean_mask", "composite", "disc_errors", "hole_share", "rectangle_mask"]
 
@@ -27,7 +27,7 @@ def rectangle_mask(answer: Callable) -> None:
         what = f"{size[0]} x {size[1]} pixels, rows {box[0]}:{box[2]}, columns {box[1]}:{box[3]}"
         expected = np.zeros(size, bool)
         expected[box[0] : box[2], box[1] : box[3]] = True
-        expect(mask is not None, f"{what}: your function returned None")
+        returned(mask, what)
         array = np.asarray(mask)
         if array.shape == size and (array.astype(bool) == ~expected).all():
             expect(False, f"{what}: inverted; the hole must be True and all else False")
@@ -64,7 +64,7 @@ def hole_share(answer: Callable) -> None:
     """``answer(gray)``: (H, W) uint8 -> the share of pixels above 127, a number in [0, 1]."""
     for what, gray in _gray_masks():
         share, expected = answer(gray.copy()), float((gray > 127).mean())
-        expect(share is not None, f"{what}: your function returned None")
+        returned(share, what)
         value = float(share)
         hint = ""
         if expected not in (0, 0.5) and abs(value - (1 - expected)) < 1e-6:
@@ -122,7 +122,7 @@ def clean_mask(answer: Callable) -> None:
         for radius in (0, 1, 3):
             name = f"{what}, radius {radius}"
             result = answer(gray.copy(), radius)
-            expect(result is not None, f"{name}: your function returned None")
+            returned(result, name)
             array = result.numpy() if isinstance(result, torch.Tensor) else np.asarray(result)
             expect(
                 array.shape == gray.shape,
