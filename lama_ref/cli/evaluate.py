@@ -51,7 +51,7 @@ def evaluate(
     """
     from ..evaluation import cards, report
 
-    print(report.table(cards.evaluate(config, output)))
+    print(report.text(cards.evaluate(config, output)))
     if output is not None:
         print(f"wrote {output}")
     return 0
@@ -78,10 +78,11 @@ def reproduce(
             and pictures. To see it work; seldom enough to decide anything.
         photographs: Folder, for table1 and figure5; by default the few that come along.
     """
+    from ..evaluation import report
     from ..evaluation import reproduce as experiments
 
     options = {"seeds": seeds, "budget": budget, "photographs": photographs}
     output = output or folder / f"{name}.json"
-    print(experiments.text(experiments.reproduce(name, folder, output, **options)))
+    print(report.text(experiments.reproduce(name, folder, output, **options)))
     print(f"wrote {output}")
     return 0

@@ -237,7 +237,7 @@ def evaluate(
     if stem:
         write_json(stem.with_suffix(".json"), card)
         with atomic(stem.with_suffix(".md")) as temporary:
-            temporary.write_text(report.table(card) + "\n", encoding="utf-8")
+            temporary.write_text(report.text(card) + "\n", encoding="utf-8")
     return card
 
 

@@ -137,3 +137,48 @@ def number(triple: list[float | None]) -> str:
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def text(record: dict[str, Any]) -> str:
+    """A card, or the result of an experiment, as Markdown; nothing but the record is needed."""
+    if "experiment" not in record:
+        return table(record)
+    arms, metrics = record["arms"], record["metrics"]
+    what = [m + {"low": " ↓", "high": " ↑"}.get(v["best"], "") for m, v in metrics.items()]
+    lines = [
+        f"# {record['title']}",
+        f"`{record['command']}`",
+        f"**The paper:** {record['cited']}.",
+        f"**Here:** {record['remarks']} Brackets are 95 % intervals over pictures and seeds.",
+        "## Verdicts",
+        markdown(
+            ["claim", "metric", "difference", "n, seeds", "verdict", "what would decide"],
+            [[c["claim"], c["metric"], number(c["difference"]),
+              f"{c['n']}, {c['seeds']}", c["verdict"], c["would_decide"]]
+             for c in record["claims"]],
+        ),
+        "## What was compared",
+        markdown(
+            ["arm", "parameters", "steps", "seconds a run", "networks"],
+            [[arm, f"{a['parameters']:,}" if "parameters" in a else "", f"{a.get('steps', '')}",
+              f"{a.get('seconds', '')}",
+              ", ".join((m.get("sha256") or m["implementation"])[:24] for m in a["models"])]
+             for arm, a in arms.items()],
+        ),
+    ]  # fmt: skip
+    for cell in record["cells"]:
+        rows = []
+        for arm in arms:
+            each = [", ".join(f"{v:.4g}" for v in cell["seeds"][arm][m]) for m in metrics]
+            shown = [number(cell["values"][arm][m]) for m in metrics]
+            rows.append([arm, *(f"{v} ({e})" if "," in e else v for v, e in zip(shown, each))])
+        lines += [
+            f"## {cell['data']}, {cell['masks']} masks, {cell['size']} px",
+            f"{counted(cell)}; holes {cell['hole_share']:.0%}; SHA-256 of the masks "
+            f"{cell['masks_sha256'][:12]}, of the pictures {cell['pictures_sha256'][:12]}; in "
+            "round brackets each seed.",
+            markdown(["arm", *what], rows),
+        ]
+    variants = [[name, metric["variant"]] for name, metric in metrics.items()]
+    lines += ["## Metrics", markdown(["metric", "variant"], variants)]
+    return "\n\n".join(lines)

@@ -25,7 +25,7 @@ from . import report
 from .cards import Bench, CardConfig, Model, variants
 from .experiments import EXPERIMENTS, PHOTOGRAPHS, RUNS, Experiment, Place
 from .measure import METRICS, short
-from .verdicts import Found, Numbers, estimate, judge, text
+from .verdicts import Found, Numbers, estimate, judge
 
 
 def reproduce(
@@ -102,7 +102,7 @@ def reproduce(
     }  # fmt: skip
     write_json(path, result)
     with atomic(path.with_suffix(".md")) as temporary:
-        temporary.write_text(text(result) + "\n", encoding="utf-8")
+        temporary.write_text(report.text(result) + "\n", encoding="utf-8")
     return result
 
 
