@@ -21,6 +21,7 @@ from lama_ref import training
 from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import PRESETS, Generator, GeneratorConfig, build_generator
 from lama_ref.losses import LossWeights
+from lama_ref.perceptual import Remembering
 from lama_ref.pictures import panels
 from lama_ref.runs import assemble, disk, loop
 from lama_ref.runs.batches import Batches, batches
@@ -370,6 +371,63 @@ def test_a_signal_ends_the_step_first(tmp_path, number, monkeypatch):
     train(config(), tmp_path / "whole", progress=False)
     train(config(save_every=100), tmp_path / "cut", progress=False)
     assert same_files(tmp_path / "whole", tmp_path / "cut")
+
+
+PROJECTED = dict(
+    discriminator="projected", features="efficientnet-lite0", stages=((0.0, 64, 2),), steps=2,
+    l1_until=0.0, log_every=1, save_every=1, settle=1,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("composite", [False, True])
+def test_a_projected_run_logs_its_chance_level_and_goes_on(tmp_path, monkeypatch, composite):
+    settings = config(**PROJECTED, composite=composite)
+    train(settings, tmp_path / "whole", progress=False)
+    with monkeypatch.context() as patch:
+        stop_before(patch, 1, RuntimeError("power cut"))
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(settings, tmp_path / "cut", progress=False)
+    train(settings, tmp_path / "cut", progress=False)
+    assert same_files(tmp_path / "whole", tmp_path / "cut")
+    assert log(tmp_path / "whole") == log(tmp_path / "cut")
+    for line in log(tmp_path / "cut"):
+        assert {"adversarial", "feature_matching", "perceptual", "d_real", "d_fake"} <= set(line)
+        assert 0 < line["d_chance"] < 2 * np.log(2) + 1e-4
+    _, d = load_training(tmp_path / "whole")
+    assert format.settings(d) == {"channels": [16, 24, 40, 112, 192], "width": 4}
+
+
+def test_fine_tuning_takes_over_a_projected_discriminator_that_fits(tmp_path):
+    cpu = torch.device("cpu")
+    train(config(**PROJECTED), tmp_path, progress=False)
+    mixes = load_training(tmp_path)[1].heads[0].mix
+    for changes, same in (({}, True), ({"discriminator_width": 8}, False)):
+        settings = config(**PROJECTED | changes, start=str(tmp_path), seed=1)
+        found = assemble.build_state(settings, cpu).discriminator
+        assert torch.equal(found.heads[0].mix, mixes) == same
+    patch = config(**PROJECTED | {"discriminator": "patch"}, start=str(tmp_path))
+    assert not hasattr(assemble.build_state(patch, cpu).discriminator, "heads")
+    blind = config(**PROJECTED | {"features": "segmentation-dilated"})
+    with pytest.raises(ValueError, match="looks through efficientnet-lite0.*segmentation-dilated"):
+        train(blind, tmp_path / "blind", progress=False)
+    assert not (tmp_path / "blind").exists()
+
+
+def test_one_pass_through_the_features_serves_all_losses():
+    """Per step: real and fake for the generator, real again for R1's gradient."""
+    cpu, settings = torch.device("cpu"), config(**PROJECTED)
+    state = assemble.build_state(settings, cpu)
+    loss, seen = assemble.build_loss(settings, state, cpu), []
+    (network,) = {
+        cell.cell_contents.features
+        for cell in state.discriminator._features[0].__closure__
+        if isinstance(cell.cell_contents, Remembering)
+    }
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for (image, mask), calls in zip(batches(settings), (3, 6)):
+        training.training_step(state, loss, image, mask, settings)
+        assert len(seen) == calls
+    assert all(p.grad is None for p in network.parameters())
 
 
 # --------------------------------------------------------------------------- what is written

