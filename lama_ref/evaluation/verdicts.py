@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .experiments import Claim, Place
-from .measure import METRICS, short
+from .measure import METRICS
+from .report import short
 
 
 @dataclass(frozen=True)
