@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .measure import METRICS
 from .metrics import Score, interval
@@ -30,37 +29,38 @@ def summary(scores: dict[str, dict[str, Score]], rivals: list[str]) -> dict[str,
     Args:
         scores: by model and metric.
     """
-    values: dict[str, dict] = {label: {} for label in scores}
-    ratios: dict[str, dict] = {label: {} for label in scores}
-    differences: dict[str, dict] = {f"{a} minus {b}": {} for a, b in combinations(scores, 2)}
-    for name in next(iter(scores.values())):
-        point = {label: of_model[name].value for label, of_model in scores.items()}
-        draws = {label: of_model[name].draws for label, of_model in scores.items()}
-        drawn = not any(draw is None for draw in draws.values())  # all of a metric, or none
-        for label in scores:
-            values[label][name] = _triple(point[label], draws[label])
-        best = min((point[rival] for rival in rivals), default=0.0)
-        if METRICS[name].ratio and best > 0:
-            bests = np.min([draws[rival] for rival in rivals], 0) if drawn else None
-            for label in scores:
-                ratio = draws[label] / np.maximum(bests, 1e-12) if drawn else None
-                ratios[label][name] = _triple(point[label] / best, ratio)
-        for a, b in combinations(scores, 2):
-            difference = draws[a] - draws[b] if drawn else None
-            differences[f"{a} minus {b}"][name] = _triple(point[a] - point[b], difference)
-    more = {
-        label: {
-            f"{name} {what}": [short(v) for v in found] if isinstance(found, list) else short(found)
-            for name, score in of_model.items()
-            for what, found in score.more.items()
-        }
-        for label, of_model in scores.items()
+
+    def ratio(own: Any, *others: Any) -> Any:
+        return own / np.maximum(np.minimum.reduce(others), 1e-12)
+
+    metrics = list(next(iter(scores.values())))
+    best = {m: min((scores[rival][m].value for rival in rivals), default=0) for m in metrics}
+    divided = [m for m in metrics if METRICS[m].ratio and best[m] > 0]
+    rounded = np.vectorize(short, otypes=[float])
+    return {
+        "values": {
+            a: {m: _triple(np.positive, of[m]) for m in metrics} for a, of in scores.items()
+        },
+        "ratios": {
+            a: {m: _triple(ratio, of[m], *(scores[rival][m] for rival in rivals)) for m in divided}
+            for a, of in scores.items()
+        },
+        "differences": {
+            f"{a} minus {b}": {m: _triple(np.subtract, scores[a][m], scores[b][m]) for m in metrics}
+            for a, b in combinations(scores, 2)
+        },
+        "more": {
+            a: {f"{m} {k}": rounded(v).tolist() for m in metrics for k, v in of[m].more.items()}
+            for a, of in scores.items()
+        },
     }
-    return {"values": values, "ratios": ratios, "differences": differences, "more": more}
 
 
-def _triple(value: float, draws: NDArray | None) -> list[float | None]:
-    low, high = interval(draws) if draws is not None else (None, None)
+def _triple(function: Callable[..., Any], *scores: Score) -> list[float | None]:
+    """A function of scores, and its interval over their draws if there are any."""
+    value, draws = function(*(score.value for score in scores)), [s.draws for s in scores]
+    drawn = not any(draw is None for draw in draws)
+    low, high = interval(function(*draws)) if drawn else (None, None)
     return [None if v is None else short(v, 5) for v in (value, low, high)]
 
 
