@@ -40,7 +40,10 @@ def check_triple(triple, best=None):
     """[value, low, high]; low and high are None where resampling would take hours."""
     value, low, high = triple
     assert isinstance(value, float | int)
-    assert (low is None and high is None) or low <= value <= high or best == "ratio"
+    if low is None or high is None:
+        assert low is high
+    else:
+        assert low <= value <= high or best == "ratio"
 
 
 def check_models(models):

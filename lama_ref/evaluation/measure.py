@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ Fill = Callable[[NDArray, NDArray], NDArray]
 # --------------------------------------------------------------------------- metrics of sets
 def _texture(fake: NDArray, real: NDArray, counts: NDArray) -> Score:
     """From projected patches (n, levels, per picture, directions)."""
-    sets = [list(x.swapaxes(0, 1)) for x in (fake, real)]
-    levels = sliced_wasserstein(*sets)
-    return Score(np.mean(levels), resampled(*sets, counts), {"levels": levels})
+    by_level = list(fake.swapaxes(0, 1)), list(real.swapaxes(0, 1))
+    levels = sliced_wasserstein(*by_level)
+    return Score(float(np.mean(levels)), resampled(*by_level, counts), {"levels": levels})
 
 
 def _kernel(fake: NDArray, real: NDArray, counts: NDArray) -> Score:
@@ -40,6 +41,7 @@ def _frechet(fake: NDArray, real: NDArray, counts: NDArray) -> Score:
 
 _OWN = f"features of the shipped network {networks.SEGMENTATION}; neither FID nor KID"
 _INCEPTION = "Inception of 2015 by torch-fidelity, composites rounded to 8 bits"
+_unbiased = partial(Metric, score=_kernel, least=20, signed=True)
 METRICS = PICTURE_METRICS | {
     "swd": Metric(
         "sliced Wasserstein-1 distance, 128 patches of 7x7 centred in each hole, Laplacian "
@@ -48,27 +50,15 @@ METRICS = PICTURE_METRICS | {
     ),
     "lpips-vgg": Metric("LPIPS 0.1 on VGG16, whole picture", network="lpips-vgg"),
     "lpips-alex": Metric("LPIPS 0.1 on AlexNet, whole picture", network="lpips-alex"),
-    "kernel-segmentation": Metric(
-        f"unbiased squared kernel distance, {_OWN}",
-        "low",
-        None,
-        _kernel,
-        "segmentation",
-        20,
-        signed=True,
+    "kernel-segmentation": _unbiased(
+        f"unbiased squared kernel distance, {_OWN}", network="segmentation"
     ),
     "frechet-segmentation": Metric(
         f"Frechet distance, {_OWN}", "low", None, _frechet, "segmentation", networks.WIDTH
     ),
     **judge.METRICS,
     "fid": Metric(f"Frechet distance, {_INCEPTION}", "low", None, _frechet, "inception", 2048),
-    "kid": Metric(
-        f"unbiased squared kernel distance, {_INCEPTION}",
-        score=_kernel,
-        network="inception",
-        least=20,
-        signed=True,
-    ),
+    "kid": _unbiased(f"unbiased squared kernel distance, {_INCEPTION}", network="inception"),
 }
 NO_DOWNLOAD = (*PICTURE_METRICS, "swd", "kernel-segmentation")
 
@@ -150,7 +140,7 @@ class Truth:
         return lambda y, x, mask, first: see(y, x, mask)
 
     def _rows(
-        self, fill: Fill, names: Sequence[str], progress: str | None = None
+        self, fill: Fill, names: Iterable[str], progress: str | None = None
     ) -> dict[str, NDArray]:
         """What the metrics see of the pictures when they are filled."""
         from tqdm import tqdm

@@ -92,8 +92,10 @@ def reproduce(
                 found[place, arm, metric] = Numbers(arm, values, draws, setting["n"])
             cells.append({"data": data} | setting | _cell(found, place, list(files), metrics))
     lone = set(runs) if seeds == 1 else set()
-    options = {"seeds": seeds if seeds != 3 else None, "steps": steps, "n": n}
-    options["photographs"] = "FOLDER" if photographs != "samples" else None
+    options = {
+        "seeds": seeds if seeds != 3 else None, "steps": steps, "n": n,
+        "photographs": "FOLDER" if photographs != "samples" else None,
+    }  # fmt: skip
     given = [f"--{key} {value}" for key, value in options.items() if value is not None]
     result = {
         "experiment": name, "title": experiment.title, "cited": experiment.cited,
