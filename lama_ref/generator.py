@@ -58,10 +58,8 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dilations", tuple(self.dilations))  # JSON gives a list
-        for name, allowed in {
-            "kind": ("fourier", "regular", "dilated"),
-            "output": ("sigmoid", "tanh", "none"),
-        }.items():
+        choices = {"kind": ("fourier", "regular", "dilated"), "output": ("sigmoid", "tanh", "none")}
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
         for name, least in {"blocks": 0, "width": 1, "downsamplings": 0, "max_width": 1}.items():
@@ -83,8 +81,8 @@ class GeneratorConfig:
         """Smallest input side: reflect padding needs maps larger than the padding."""
         pad = max(self.dilations) if self.kind == "dilated" else 1
         bottleneck = pad + 1 if self.blocks else 1
-        smallest = max(4, self.multiple * bottleneck)  # 4: the 7x7 convolutions pad by 3
-        return math.ceil(smallest / self.multiple) * self.multiple
+        # at least 4, as the 7x7 convolutions pad by 3
+        return max(bottleneck, math.ceil(4 / self.multiple)) * self.multiple
 
 
 PRESETS: dict[str, GeneratorConfig] = {
@@ -123,11 +121,12 @@ class Generator(nn.Module):
         if global_branch is not None and config.kind != "fourier":
             raise ValueError(f"global_branch needs kind 'fourier', not {config.kind!r}")
         self.config = config
-        widths = [
-            min(config.max_width, config.width * 2**i) for i in range(config.downsamplings + 1)
-        ]
-        body = _fourier_body if config.kind == "fourier" else _plain_body
-        layers = body(config, widths, global_branch)
+        steps = range(config.downsamplings + 1)
+        widths = [min(config.max_width, config.width * 2**i) for i in steps]
+        if config.kind == "fourier":
+            layers = _fourier_body(config, widths, global_branch)
+        else:
+            layers = _plain_body(config, widths)
         for a, b in zip(widths[:0:-1], widths[-2::-1]):
             layers += [
                 nn.ConvTranspose2d(a, b, 3, 2, padding=1, output_padding=1),
@@ -157,15 +156,10 @@ class Generator(nn.Module):
 def _fourier_body(
     config: GeneratorConfig, widths: Sequence[int], branch: GlobalBranch | None
 ) -> list[nn.Module]:
-    options: dict = {"gated": config.gated}
-    if branch is not None:
-        options["global_branch"] = branch
-    else:
-        options |= {
-            "lfu": config.lfu,
-            "position": config.position,
-            "squeeze_excitation": config.squeeze_excitation,
-        }
+    options: dict = {"gated": config.gated, "global_branch": branch}
+    if branch is None:
+        spectral = ("lfu", "position", "squeeze_excitation")
+        options |= {name: getattr(config, name) for name in spectral}
     layers: list[nn.Module] = [
         nn.ReflectionPad2d(3),
         FFCBlock(4, widths[0], 7, 0, 0 if config.downsamplings else config.ratio, **options),
@@ -185,15 +179,11 @@ class ConcatHalves(nn.Module):
         return torch.cat([half for half in x if half is not None], 1)
 
 
-def _plain_body(
-    config: GeneratorConfig, widths: Sequence[int], _: GlobalBranch | None
-) -> list[nn.Module]:
-    layers: list[nn.Module] = [nn.ReflectionPad2d(3)]
-    layers += _conv_bn_relu(4, widths[0], 7)
+def _plain_body(config: GeneratorConfig, widths: Sequence[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = [nn.ReflectionPad2d(3), *_conv_bn_relu(4, widths[0], 7)]
     for a, b in zip(widths, widths[1:]):  # zero padding here, unlike the Fourier network
         layers += _conv_bn_relu(a, b, 3, stride=2, padding=1)
-    layers += [ResidualBlock(widths[-1], config) for _ in range(config.blocks)]
-    return layers
+    return layers + [ResidualBlock(widths[-1], config) for _ in range(config.blocks)]
 
 
 def _conv_bn_relu(c_in: int, c_out: int, kernel: int, **options) -> list[nn.Module]:
@@ -205,16 +195,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, config: GeneratorConfig):
         super().__init__()
-        if config.kind == "regular":
-            first, second = (
-                [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3)] for _ in range(2)
-            )
-        else:
-            first, second = (
-                [MultiDilatedConv(channels, channels, config.dilations)] for _ in range(2)
-            )
-        norm = [nn.BatchNorm2d(channels) for _ in range(2)]
-        self.conv_block = nn.Sequential(*first, norm[0], nn.ReLU(inplace=True), *second, norm[1])
+
+        def conv_bn() -> list[nn.Module]:
+            norm = nn.BatchNorm2d(channels)
+            if config.kind == "dilated":
+                return [MultiDilatedConv(channels, channels, config.dilations), norm]
+            return [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3), norm]
+
+        self.conv_block = nn.Sequential(*conv_bn(), nn.ReLU(inplace=True), *conv_bn())
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)
@@ -279,10 +267,8 @@ def build_generator(
 ) -> Generator:
     """A generator with fresh weights, in training mode.
 
-    Args:
-        config: a name from :data:`PRESETS` or a :class:`GeneratorConfig`.
-        global_branch: see :class:`Generator`.
-        **changes: fields of the config to replace, such as ``blocks=4``.
+    ``config`` is a name from :data:`PRESETS` or a :class:`GeneratorConfig`, ``changes`` are fields
+    of it to replace, such as ``blocks=4``; ``global_branch``: see :class:`Generator`.
 
     Raises:
         ValueError: unknown preset or field, or a value out of range.

@@ -10,8 +10,6 @@ How a large picture is filled (whole, crop by crop, refined) is a strategy's bus
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +25,11 @@ if TYPE_CHECKING:
 
     from .highres.strategies import Strategy
 
-_ARRAY_MODES = ("1", "L", "LA", "RGB", "RGBA", "I", "I;16", "F")
-"""PIL modes whose arrays are grey or RGB values as they stand."""
-_CONVERTED_MODES = ("CMYK", "YCbCr")
-"""PIL modes in which any colour can be written; all others come back as RGB or RGBA."""
+_AS_THEY_STAND = ("1", "L", "LA", "RGB", "RGBA", "F", "I", "I;16", "I;16L", "I;16B", "I;16N")
+"""PIL modes whose arrays are grey or RGB values."""
+_WHITE = {"bool": 1, "uint8": 255, "uint16": 65535, "float16": 1, "float32": 1, "float64": 1}
+"""The value that white has in an image array of each type."""
+_SHORTAGE = ("out of memory", "allocate memory", "ALLOC_FAILED")
 
 
 class Inpainter:
@@ -95,15 +94,13 @@ class Inpainter:
             UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
         """
         if isinstance(image, (list, tuple)):
-            if getattr(mask, "ndim", 2) > 2 and len(mask) == len(image):
-                mask = list(mask)
-            if not isinstance(mask, (list, tuple)):
-                mask = [mask] * len(image)
-            if len(mask) != len(image):
+            stack = getattr(mask, "ndim", 2) > 2 and len(mask) == len(image)
+            given = mask if stack or isinstance(mask, (list, tuple)) else [mask] * len(image)
+            if len(given) != len(image):
                 raise ValueError(
-                    f"{len(image)} images but {len(mask)} masks: give one mask for each, or one"
+                    f"{len(image)} images but {len(given)} masks: give one mask for each, or one"
                 )
-            return type(image)(self(i, m) for i, m in zip(image, mask))
+            return type(image)(self(i, m) for i, m in zip(image, given))
         if isinstance(image, Tensor):
             return self._tensor(image, mask)
         if isinstance(image, np.ndarray):
@@ -133,17 +130,20 @@ class Inpainter:
 
     def _array(self, image: np.ndarray, mask: Any, white: float | None = None) -> np.ndarray:
         known = _with_axes(image)  # (B, H, W, C)
-        white = white or _white(known)
+        if white is None and known.dtype.name not in _WHITE:
+            raise TypeError(
+                f"an image array must be uint8, uint16 or float in [0, 1], not {image.dtype}"
+            )
+        scale = np.float32(white or _WHITE[known.dtype.name])
         colours = known[..., :3] if known.shape[-1] >= 3 else known[..., :1].repeat(3, -1)
-        rgb = torch.from_numpy((colours / np.float32(white)).astype(np.float32))
+        rgb = torch.from_numpy((colours / scale).astype(np.float32))
         fill, hole = self._fill(rgb.movedim(-1, 1), mask)
         own = fill.movedim(1, -1).numpy()  # (B, H, W, 3)
         if known.shape[-1] < 3:  # luma of BT.601, as in PIL
             own = own @ np.array([[0.299], [0.587], [0.114]], np.float32)
         if known.shape[-1] in (2, 4):  # what is filled is opaque
             own = np.concatenate([own, np.ones_like(own[..., :1])], -1)
-        own = own * np.float32(white)
-        own = own if known.dtype.kind == "f" else own.round()
+        own = own * scale if known.dtype.kind == "f" else (own * scale).round()
         result = np.where(hole.movedim(1, -1).numpy(), own.astype(known.dtype), known)
         return result.reshape(image.shape)
 
@@ -151,19 +151,17 @@ class Inpainter:
         from PIL import Image, ImageOps
 
         image = ImageOps.exif_transpose(image)
+        if image.mode in ("CMYK", "YCbCr"):  # any colour can be written in these: filled as RGB
+            filled = self._pil(image.convert("RGB"), mask).convert(image.mode)
+            hole = read_mask(mask, (image.height, image.width), 1)[0, 0].numpy() > 0.5
+            return Image.composite(filled, image, Image.fromarray(hole))
         profile = image.info.get("icc_profile")
-        if image.mode.startswith("I;16"):  # in whatever byte order
-            image = Image.fromarray(np.asarray(image).astype(np.uint16))
-        if image.mode not in _ARRAY_MODES + _CONVERTED_MODES or "transparency" in image.info:
+        if image.mode not in _AS_THEY_STAND or "transparency" in image.info:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        known = np.array(image)
-        if image.mode in _CONVERTED_MODES:
-            rgb = Image.fromarray(self._array(np.array(image.convert("RGB")), mask))
-            hole = read_mask(mask, known.shape[:2], 1)[0, 0, :, :, None].numpy() > 0.5
-            array = np.where(hole, np.array(rgb.convert(image.mode)), known)
-            result = Image.fromarray(array, image.mode)
-        else:
-            result = Image.fromarray(self._array(known, mask, 65535 if image.mode == "I" else None))
+        known, white = np.array(image), 65535 if image.mode == "I" else None
+        if image.mode.startswith("I;16"):  # in whatever byte order
+            known = known.astype(np.uint16)
+        result = Image.fromarray(self._array(known, mask, white))
         if profile:
             result.info["icc_profile"] = profile
         return result
@@ -182,9 +180,14 @@ class Inpainter:
                 f"[{known.min():g}, {known.max():g}]: divide 8-bit values by 255"
             )
         size = f"{rgb.shape[-1]}x{rgb.shape[-2]} px with {self.strategy} on {self.device}"
-        with _named_shortage(size, "use strategy='crop' or 'auto', or a lower batch_size"):
+        try:
             pairs = zip(rgb.split(self.batch_size), hole.split(self.batch_size))
             return torch.cat([self.strategy(self, *pair) for pair in pairs]), hole
+        except RuntimeError as error:  # torch says it differently for each device
+            if not any(text in str(error) for text in _SHORTAGE):
+                raise
+            remedy = "use strategy='crop' or 'auto', or a lower batch_size"
+            raise MemoryError(f"out of memory: {size}; {remedy}") from error
 
     @torch.inference_mode()
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
@@ -205,24 +208,13 @@ class Inpainter:
 
 def _load(model: str | Path | nn.Module) -> nn.Module:
     from .weights.format import load_generator
-    from .weights.names import generator_file
+    from .weights.names import find
 
     if isinstance(model, nn.Module):
         return model
     if not isinstance(model, (str, Path)):
         raise TypeError(f"a model is a name, a path or a module, not {type(model).__name__}")
-    return load_generator(generator_file(model))
-
-
-@contextmanager
-def _named_shortage(what: str, remedy: str) -> Iterator[None]:
-    """Turns torch's errors for lack of memory, which differ by device, into a ``MemoryError``."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "allocate memory" not in str(error):
-            raise
-        raise MemoryError(f"out of memory: {what}; {remedy}") from error
+    return load_generator(find(model, "generator"))
 
 
 # --------------------------------------------------------------------------- formats
@@ -241,24 +233,14 @@ def _with_axes(array: np.ndarray) -> np.ndarray:
     return full
 
 
-def _white(array: np.ndarray) -> float:
-    """The value that white has in an image array of this type."""
-    if array.dtype.kind == "f":
-        return 1
-    whites = {"bool": 1, "uint8": 255, "uint16": 65535}
-    if array.dtype.name not in whites:
-        raise TypeError(
-            f"an image array must be uint8, uint16 or float in [0, 1], not {array.dtype}"
-        )
-    return whites[array.dtype.name]
-
-
 def read_mask(mask: Any, size: tuple[int, int], n: int) -> Tensor:
     """A mask of any kind as (n, 1, H, W) float32 of zeros and ones, checked.
 
     Whole numbers up to 1, 255 or 65535 (the least that fits the largest value) are scaled by it.
     """
-    if not isinstance(mask, (Tensor, np.ndarray)):
+    if isinstance(mask, Tensor):
+        mask = (mask.float() if mask.is_floating_point() else mask).detach().cpu().numpy()
+    elif not isinstance(mask, np.ndarray):
         from PIL import Image, ImageOps
 
         if not isinstance(mask, Image.Image):
@@ -268,15 +250,9 @@ def read_mask(mask: Any, size: tuple[int, int], n: int) -> Tensor:
         mask = ImageOps.exif_transpose(mask)
         grey = mask.mode in ("1", "L") or mask.mode[0] in "IF"
         mask = np.array(mask if grey else mask.convert("RGB").convert("L"))
-    if isinstance(mask, np.ndarray):
-        if mask.dtype.kind not in "buif":
-            raise TypeError(f"a mask must hold bools or numbers, not {mask.dtype}: use mask > 0")
-        whole = mask.dtype.kind in "ui"
-        mask = torch.from_numpy(mask.astype(bool if mask.dtype == bool else np.float32))
-    else:
-        whole = not mask.is_floating_point() and mask.dtype != torch.bool
-        mask = mask.detach().cpu()
-    shape = tuple(mask.shape)
+    if mask.dtype.kind not in "buif":
+        raise TypeError(f"a mask must hold bools or numbers, not {mask.dtype}: use mask > 0")
+    shape = mask.shape
     if mask.ndim > 2 and shape[-1] == 1 and shape[-3:-1] == size:
         mask = mask[..., 0]
     if not 2 <= mask.ndim <= 4 or mask.shape[-2:] != size:
@@ -286,10 +262,10 @@ def read_mask(mask: Any, size: tuple[int, int], n: int) -> Tensor:
         )
     if mask.ndim == 4 and mask.shape[1] != 1:
         raise ValueError(f"a mask has one channel, not {mask.shape[1]}: its shape is {shape}")
-    largest = float(mask.max()) if mask.numel() else 0.0
-    if whole and largest > 1:
-        mask = mask / (255 if largest <= 255 else 65535)
-    mask = masks.validate(mask.reshape(-1, 1, *size))
-    if len(mask) not in (1, n):
-        raise ValueError(f"{len(mask)} masks for {n} images: give one for each, or one for all")
-    return mask.expand(n, -1, -1, -1)
+    largest = mask.max(initial=0) if mask.dtype.kind in "ui" else 1
+    white = 1 if largest <= 1 else 255 if largest <= 255 else 65535
+    values = torch.from_numpy(mask.astype(np.float32) / white)
+    values = masks.validate(values.reshape(-1, 1, *size))
+    if len(values) not in (1, n):
+        raise ValueError(f"{len(values)} masks for {n} images: give one for each, or one for all")
+    return values.expand(n, -1, -1, -1)

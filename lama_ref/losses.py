@@ -27,7 +27,8 @@ Terms = dict[str, Tensor]
 class LossWeights:
     """Factors of the terms; the defaults are the published ones.
 
-    ``l1_hole`` is 0 there: in the hole only the other three terms act.
+    ``l1_hole`` is 0 there: in the hole only the other three terms act. So is ``l1_coarse``, for
+    :func:`coarse_l1`.
     """
 
     l1_known: float = 10.0
@@ -36,11 +37,23 @@ class LossWeights:
     feature_matching: float = 100.0
     perceptual: float = 30.0
     r1: float = 0.001
+    l1_coarse: float = 0.0
 
 
 def masked_l1(prediction: Tensor, image: Tensor, mask: Tensor, known: float, hole: float) -> Tensor:
     """mean of (known * (1 - m) + hole * m) * abs(y - x), over *all* B * C * H * W values."""
     return ((known * (1 - mask) + hole * mask) * (prediction - image).abs()).mean()
+
+
+def coarse_l1(prediction: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """Error in the hole, averaged over cells of 4, 8, 16 and 32 pixels before its size is taken.
+
+    Texture cancels within a cell, a wrong hue or a missing shadow does not: where a large hole
+    leaves no pixel predictable, its coarse structure still is. Not LaMa's; for short trainings.
+    """
+    error = (prediction - image) * mask
+    cells = [k for k in (4, 8, 16, 32) if k <= min(error.shape[-2:])]
+    return torch.stack([F.avg_pool2d(error, k).abs().mean() for k in cells]).mean()
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -155,6 +168,8 @@ class LaMaLoss(nn.Module):
         _check_shapes(image, mask, prediction)
         w = self.weights
         terms = {"l1": masked_l1(prediction, image, mask, w.l1_known, w.l1_hole)}
+        if w.l1_coarse:
+            terms["l1_coarse"] = w.l1_coarse * coarse_l1(prediction, image, mask)
         prediction = self._shown(image, mask, prediction)
         if self._d is not None:
             with torch.no_grad():

@@ -3,13 +3,10 @@
 A mask is 1 (or True) in the hole. Training masks mix two kinds: *chains*, strokes of connected
 thick segments, and *boxes*. Lengths are in pixels of a picture whose short side is the preset's
 reference (256 or 512) and scale with the picture, so a preset hides the same share at any size.
-Other kinds: *objects*, shaped like things in a picture, *borders* to be continued outward, and
-a *grid* between whose lines the picture is known.
 
 Sources: LaMa section 2.4 and the published configurations, whose sampling is reproduced with
 its oddities: directions take four values and their mirror images, and the number of strokes
-reaches one more than the configured maximum. Each mask is distributed as published; the masks
-of one call are spread evenly over kinds and numbers of strokes (see :func:`sample`).
+reaches one more than the configured maximum.
 """
 
 from __future__ import annotations
@@ -113,11 +110,8 @@ class Boxes:
 class Grid:
     """Rows and columns hidden at regular steps, as if to be interpolated: super-resolution.
 
-    Steps and widths are in pixels of the picture itself, whatever its size. The published code
-    leaves what lies before the first hidden line known, and fails inside a mixture.
-
     Attributes:
-        step: smallest and largest period, both included.
+        step: smallest and largest period in pixels of the picture itself, both included.
         width: smallest and largest number of hidden rows or columns in each; fewer than the step.
     """
 
@@ -134,51 +128,33 @@ class Grid:
         return hidden[0][None, :] | hidden[1][:, None]
 
 
-@dataclass(frozen=True)
 class Borders:
-    """Strips along the sides of the picture, to be continued outward: outpainting.
+    """Strips along the sides, to be continued outward: outpainting.
 
-    The published code takes the depth of the left and right strips from the height and the other
-    way round; here each depth is a share of the side that it shortens. (It also rounds depths down;
-    ours are half a pixel deeper on average.)
-
-    Attributes:
-        depth: smallest and largest share of the side.
-        odds: probability of each strip; if none comes up, one of the four is taken.
+    Each of the four comes up with odds of 1/2, and one at least; it takes 0.04 to 0.25 of the side
+    that it shortens (the published code mixes up height and width).
     """
-
-    depth: tuple[float, float] = (0.04, 0.25)
-    odds: float = 0.5
 
     def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
         """One (H, W) bool mask; u is not used."""
         mask = np.zeros(size, bool)
-        chosen = rng.random(4) < self.odds
+        chosen = rng.random(4) < 0.5
         if not chosen.any():
             chosen[rng.integers(4)] = True
-        for i, share in enumerate(rng.uniform(*self.depth, 4)):
+        for i, share in enumerate(rng.uniform(0.04, 0.25, 4)):
             view = np.rot90(mask, i)  # each side in turn is the upper one
             view[: max(1, round(share * view.shape[0])) * int(chosen[i])] = True
         return mask
 
 
-@dataclass(frozen=True, eq=False)
 class Objects:
-    """Shapes of things, moved: of a label map or, without one, of new procedural scenes.
-
-    Attributes:
-        labels, things: see :func:`lama_ref.pictures.objects.object_masks`.
-    """
-
-    labels: np.ndarray | None = None
-    things: Sequence[int] | None = None
+    """Shapes of things in new scenes, moved; of other pictures: ``pictures.objects``."""
 
     def draw(self, size: Size, scale: float, rng: np.random.Generator, u: float) -> np.ndarray:
-        """One (H, W) bool mask; u is not used. ValueError if the label map has no usable object."""
-        # Masks know nothing of pictures, but for this one kind, which needs some with labels.
-        from .pictures import objects
+        """One (H, W) bool mask; u is not used."""
+        from .pictures import objects  # the one kind that needs pictures
 
-        return objects.draw(self.labels, self.things, size, rng)
+        return objects.draw(size, rng)
 
 
 Kind = Chains | Boxes | Grid | Borders | Objects
@@ -237,14 +213,11 @@ def sample(
     rng: np.random.Generator | None = None,
     *,
     share: tuple[float, float] | None = None,
-    labels: np.ndarray | Sequence[np.ndarray] | None = None,
-    things: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Random masks: (n, H, W) bool, True in the hole.
 
-    Each mask alone has the preset's distribution. The n masks of a call are stratified: one
-    falls in each n-th part of the range over kinds and numbers of strokes or boxes, in random
-    order, so that a batch is mixed like the preset and statistics of n masks scatter less.
+    Each mask alone has the preset's distribution; the masks of a call are stratified: one falls in
+    each n-th part of the range over kinds and numbers of strokes or boxes, in random order.
 
     Args:
         preset: a name from :data:`PRESETS` or a :class:`Mixture`.
@@ -253,16 +226,12 @@ def sample(
         rng: source of randomness; the same state gives the same masks. A fresh one if None.
         share: draw again until the hole's share of the picture lies in this closed range
             (the published evaluation sets avoid shares above 0.5).
-        labels: for "segmentation", a label map (H, W) whose ``things`` shape all masks, or n maps,
-            one for each mask; see :mod:`lama_ref.pictures.objects`. Procedural scenes without it.
-        things: which labels are objects; None if the maps are of instances.
 
     Raises:
-        ValueError: unknown preset, bad size or number, no object, or a share that cannot be met.
+        ValueError: unknown preset, bad size or number, or a share that cannot be met.
         TypeError: ``rng`` is not a ``numpy.random.Generator``.
     """
-    if rng is None:
-        rng = np.random.default_rng()
+    rng = np.random.default_rng() if rng is None else rng
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
             f"rng must be a numpy.random.Generator, not {type(rng).__name__}: "
@@ -272,49 +241,37 @@ def sample(
         raise ValueError(f"size must be (height, width), both at least 1, not {size!r}")
     if int(n) != n or n < 0:
         raise ValueError(f"n must be a number of masks, 0 or more, not {n!r}")
-    size = (int(size[0]), int(size[1]))
+    n, size = int(n), (int(size[0]), int(size[1]))
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
         variants = PRESETS[preset]
         preset = next((m for m in variants[::-1] if min(size) >= m.reference), variants[0])
-    if not isinstance(preset, Mixture):
+    elif not isinstance(preset, Mixture):
         raise TypeError(f"preset must be a name or a Mixture, not {type(preset).__name__}")
-    n, drawn = int(n), [preset] * int(n)
-    if labels is None and things is not None:
-        raise ValueError("things say which labels are objects: give labels as well")
-    if labels is not None:
-        maps = np.asarray(labels)
-        if preset not in PRESETS["segmentation"] or maps.shape not in (size, (n, *size)):
-            raise ValueError(f"labels {maps.shape} fit masks of preset 'segmentation' {(n, *size)}")
-        maps = np.broadcast_to(maps, (n, *size))
-        drawn = [Mixture(((1, Objects(one, things)),)) for one in maps]
-    masks = np.zeros((n, *size), bool)
+    drawn = np.zeros((n, *size), bool)
     strata = (rng.permutation(n) + rng.random(n)) / max(n, 1)
     for i in range(n):
-        for attempt in range(1000):
-            masks[i] = drawn[i].draw(size, rng, strata[i] if attempt == 0 else None)
-            if share is None or share[0] <= masks[i].mean() <= share[1]:
+        for attempt in range(1000):  # the first in its stratum, further ones anywhere
+            drawn[i] = preset.draw(size, rng, None if attempt else strata[i])
+            if share is None or share[0] <= drawn[i].mean() <= share[1]:
                 break
         else:
             raise ValueError(f"1,000 masks in a row had no hole share in {share}: widen the range")
-    return masks
+    return drawn
 
 
 # --------------------------------------------------------------------------- masks that are given
 def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
     """Check the convention and return the mask as float32 zeros and ones.
 
-    Args:
-        mask: (B, 1, H, W), bool or numbers in [0, 1]; above 0.5 is hole.
-        image: if given, (B, 3, H, W) or a batch of one, whose height and width must agree.
+    ``mask`` is (B, 1, H, W), bool or numbers in [0, 1], of which those above 0.5 are hole; height
+    and width must be those of ``image`` if there is one. Warns if more than 95 % is hole, which is
+    what an inverted mask looks like.
 
     Raises:
         TypeError: not a tensor.
         ValueError: wrong shape, NaN, or values outside [0, 1].
-
-    Warns:
-        UserWarning: more than 95 % is hole, which is what an inverted mask looks like.
     """
     if not isinstance(mask, Tensor):
         raise TypeError(f"a mask must be a tensor here, not {type(mask).__name__}")
@@ -345,35 +302,13 @@ def validate(mask: Tensor, image: Tensor | None = None) -> Tensor:
     return mask.float()
 
 
-def _check_radius(radius: float) -> None:
-    if not 0 <= radius < float("inf"):
-        raise ValueError(f"the radius must be 0 or more pixels, not {radius!r}")
-
-
-def _squared_distance(mask: Tensor, reach: int) -> Tensor:
-    """Squared distance to the nearest hole pixel; exact up to ``reach`` pixels, larger beyond.
-
-    dx^2 + dy^2 is smallest where its parts are: the nearest in each column, then along each row.
-    """
-    distance = torch.zeros_like(mask, dtype=torch.float32).masked_fill(~(mask > 0.5), torch.inf)
-    for axis in (-2, -1):
-        nearest, n = distance.clone(), distance.shape[axis]
-        for d in range(1, min(reach, n - 1) + 1):
-            for here, there in ((0, d), (d, 0)):
-                view = nearest.narrow(axis, here, n - d)
-                torch.minimum(view, distance.narrow(axis, there, n - d) + d * d, out=view)
-        distance = nearest
-    return distance
-
-
 def dilate(mask: Tensor, radius: float) -> Tensor:
     """Grow the hole by ``radius`` pixels in every direction: (B, 1, H, W) -> the same, 0 or 1.
 
     A mask drawn tightly around an object leaves its shadow and its blurred edge visible, and
     the network continues what it sees; growing the hole by some pixels is the cure.
     """
-    _check_radius(radius)
-    return (_squared_distance(mask, int(radius)) <= radius**2).float()
+    return (_distance(mask, radius) <= radius).float()
 
 
 def feather(mask: Tensor, radius: float) -> Tensor:
@@ -382,9 +317,20 @@ def feather(mask: Tensor, radius: float) -> Tensor:
     (B, 1, H, W) -> (B, 1, H, W) float32. The weight at a distance d outside the hole is
     1 - d / (radius + 1). Inside the hole nothing changes, so that no hidden pixel shows.
     """
-    _check_radius(radius)
-    distance = _squared_distance(mask, int(radius) + 1).sqrt()
-    return (1 - distance / (radius + 1)).clamp(min=0)
+    return (1 - _distance(mask, radius) / (radius + 1)).clamp(min=0)
+
+
+def _distance(mask: Tensor, radius: float) -> Tensor:
+    """Distance of each pixel to the nearest hole pixel; infinite where there is no hole."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not 0 <= radius < float("inf"):
+        raise ValueError(f"the radius must be 0 or more pixels, not {radius!r}")
+    distance = torch.full(mask.shape, torch.inf)
+    for one, known in zip(distance, ~(mask > 0.5).cpu().numpy()):
+        if not known.all():
+            one[0] = torch.from_numpy(distance_transform_edt(known[0]))
+    return distance.to(mask.device)
 
 
 def to_tensor(masks: np.ndarray | Sequence[np.ndarray]) -> Tensor:

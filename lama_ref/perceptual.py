@@ -106,7 +106,9 @@ class Remembering:
         differentiate = image.requires_grad and torch.is_grad_enabled()
         for seen, version, maps in self._seen:
             same = seen.data_ptr() == image.data_ptr() and seen.shape == image.shape
-            if same and version == image._version and (maps[0].requires_grad or not differentiate):
+            same = same and seen.stride() == image.stride() and version == image._version
+            # a gradient goes to the very tensor that was seen, not to another one of equal values
+            if same and (not differentiate or (seen is image and maps[0].requires_grad)):
                 return maps if differentiate else [m.detach() for m in maps]
         maps = self.features(image)
         self._seen = [*self._seen[-1:], (image, image._version, maps)]
@@ -202,7 +204,7 @@ class EfficientNetLite(nn.Module):
     :func:`lama_ref.weights.names.load_efficientnet`, fresh ones are of no use.
 
     Args:
-        variant: "lite0" (3.4 M parameters in its blocks) or "lite1" (4.1 M).
+        variant: "lite0" (3.0 M parameters) or "lite1" (3.7 M), all seven stages.
         stages: which of 1 to 7 to return, ascending; what lies behind the last one is not built.
 
     Raises:
@@ -238,9 +240,15 @@ class EfficientNetLite(nn.Module):
                 self._blocks.append(InvertedResidual(c_in, c_out, kernel, stride_here, widening))
                 c_in = c_out
             self._ends.append(len(self._blocks))
+        self.least = 2 ** (1 + sum(stage[1] == 2 for stage in self.STAGES[: stages[-1]]))
 
     def outputs(self, image: Tensor) -> Iterator[Tensor]:
         """The stem's map, then that of each block, as they are."""
+        if min(image.shape[-2:]) < self.least:
+            raise ValueError(
+                f"stage {self.stages[-1]} needs sides of at least {self.least} px, "
+                f"not {tuple(image.shape[-2:])}: take larger pictures, or earlier stages"
+            )
         x = _pad_stride_2(_normalise(image, self.MEAN, self.STD), 3)
         yield (x := F.relu6(self._bn0(self._conv_stem(x))))
         for block in self._blocks:

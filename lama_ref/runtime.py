@@ -88,3 +88,15 @@ def setup(value: int = 0) -> Runtime:
         f"{where} · {torch.get_num_threads()} threads · seed {value}"
     )
     return Runtime(where, value)
+
+
+def at_least(settings: object, **least: float) -> None:
+    """Check numbers of a dataclass against their least values; None passes.
+
+    Raises:
+        ValueError: names the first setting that is below, its least value and what was given.
+    """
+    for name, limit in least.items():
+        value = getattr(settings, name)
+        if value is not None and not value >= limit:
+            raise ValueError(f"{name} must be at least {limit}, not {value!r}")

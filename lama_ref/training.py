@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from .generator import inpaint_batch
 from .losses import LaMaLoss, Terms
@@ -166,14 +168,6 @@ def settle_batchnorm(
     is the whole difference between a right and a wrong hue in the hole (0.236 against 0.107
     hole L1 in the middle of the run of the first shipped weights).
     """
-    norms = [m for m in generator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average instead of an exponential one
-    generator.train()
-    for _, (image, mask) in zip(range(batches), data):
-        inpaint_batch(generator, image, mask)
-    for norm, momentum in zip(norms, momenta):
-        norm.momentum = momentum
+    pairs = (torch.cat([image * (1 - mask), mask], 1) for image, mask in islice(data, batches))
+    update_bn(pairs, generator)
     generator.eval()

@@ -14,20 +14,12 @@ class Server:
     def __init__(self, url: str):
         self.url = url
         self.files: dict[str, bytes] = {}
-        self.ranges = True  # answers to Range with a part
-        self.if_range = True  # heeds If-Range
-        self.misplaced = 0  # bytes by which it says that a part begins too late
-        self.etag = '"one"'
         self.length = True  # says how much will come
-        self.answers: list[int] = []  # statuses of the next requests, before it serves
-        self.cuts: list[int] = []  # bytes after which the next connections are cut
+        self.status = 200  # other ones are answered in place of a file
+        self.cut: int | None = None  # bytes after which a connection is cut
         self.pause = 0.0  # seconds before every 16 kB
         self.redirects: dict[str, str] = {}
-        self.requests: list[tuple[str, dict[str, str]]] = []
-
-    def asked(self, header: str) -> list[str | None]:
-        """A header of all requests so far."""
-        return [headers.get(header) for _, headers in self.requests]
+        self.requests: list[str] = []
 
 
 @contextmanager
@@ -37,45 +29,26 @@ def serve():
             pass
 
         def do_GET(self):
-            server.requests.append((self.path, dict(self.headers)))
+            server.requests.append(self.path)
             if self.path in server.redirects:
                 self.send_response(302)
                 self.send_header("Location", server.redirects[self.path])
                 self.end_headers()
-                return
-            if server.answers and (status := server.answers.pop(0)) != 200:
-                self.send_error(status)
-                return
-            if self.path not in server.files:
-                self.send_error(404)
-                return
-            self.give(server.files[self.path])
+            elif server.status != 200 or self.path not in server.files:
+                self.send_error(404 if server.status == 200 else server.status)
+            else:
+                self.give(server.files[self.path])
 
         def give(self, data):
-            start, wanted = 0, self.headers.get("Range")
-            mark = self.headers.get("If-Range")
-            if mark and server.if_range and mark != server.etag:
-                wanted = None
-            if wanted and server.ranges:
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-                if start >= len(data):
-                    self.send_error(416)
-                    return
-                self.send_response(206)
-                first = start + server.misplaced
-                self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
-            else:
-                self.send_response(200)
+            self.send_response(200)
             if server.length:
-                self.send_header("Content-Length", str(len(data) - start))
-            if server.etag:
-                self.send_header("ETag", server.etag)
+                self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            end = min(len(data), start + server.cuts.pop(0)) if server.cuts else len(data)
+            data = data[: server.cut]
             try:
-                for at in range(start, end, 16_384):
+                for at in range(0, len(data), 16_384):
                     time.sleep(server.pause)
-                    self.wfile.write(data[at : min(at + 16_384, end)])
+                    self.wfile.write(data[at : at + 16_384])
             except OSError:
                 pass  # the other side has gone
             self.close_connection = True

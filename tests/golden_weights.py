@@ -34,6 +34,11 @@ def keys() -> dict[str, dict[str, list[int]]]:
     return json.loads(gzip.decompress((GOLDEN / "keys.json.gz").read_bytes()))
 
 
+def efficientnet() -> dict:
+    """Published outputs of EfficientNet-Lite0 with its published weights, block by block."""
+    return json.loads((GOLDEN / "efficientnet_lite0.json").read_text(encoding="utf-8"))
+
+
 def outputs() -> dict[str, Tensor]:
     """Published outputs of the tiny networks."""
     with np.load(GOLDEN / "outputs.npz") as file:

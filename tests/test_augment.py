@@ -209,8 +209,10 @@ def test_shrinking_is_antialiased(names):
 def test_switching_one_off_leaves_the_others_alone(ramp):
     bright = ramp // 2 + 60
     for seed in range(30):
-        whole = augment(bright, 16, rng(seed), AUGMENTATIONS)
-        flipped = augment(bright, 16, rng(seed), [n for n in AUGMENTATIONS if n != "flip"])
+        # without contrast: OpenCV's tiles lie half a pixel to one side
+        names = [name for name in AUGMENTATIONS if name != "contrast"]
+        whole = augment(bright, 16, rng(seed), names)
+        flipped = augment(bright, 16, rng(seed), [n for n in names if n != "flip"])
         assert any(np.allclose(whole, x, atol=0.02) for x in (flipped, flipped[:, :, ::-1]))
         plain = window(bright.shape, 16, rng(seed), (), (1, 4))
         for names in (("colour",), ("contrast", "flip")):
@@ -271,29 +273,40 @@ def test_recolour_leaves_its_input_and_without_names_the_picture(ramp):
     assert 72 < flips < 128
 
 
-@pytest.mark.parametrize(("clip", "tile"), [(1, 128), (2, 128), (4, 64), (40, 32), (40, 128)])
-@pytest.mark.parametrize("side", [128, 256, 512])
-def test_equalise_is_clahe(clip, tile, side):
-    """OpenCV gives what was cut off in whole pixels, the dark bins first: little in large tiles."""
+def test_equalise_raises_local_contrast_and_keeps_the_hue():
+    """As published: CLAHE of L in Lab, 8 x 8 tiles. Of grey pictures it is OpenCV's own."""
     cv2 = pytest.importorskip("cv2")
-    noise = cv2.GaussianBlur(rng().random((side, side)), (0, 0), 6)
-    grey = (255 * (noise - noise.min()) / np.ptp(noise) * 0.6 + 30).astype(np.uint8)
-    expected = cv2.createCLAHE(clip, (side // tile, side // tile)).apply(grey)
-    result = equalise(np.repeat(grey[None], 3, 0) / np.float32(255), clip, tile)
-    assert np.array_equal(result[0], result[1]) and result.dtype == np.float32
-    assert np.abs(result[0] * 255 - expected).max() <= (2.5 if tile != 64 else 5)
-    if clip > 1:
-        assert np.abs(result[0] * 255 - grey).mean() > 4
+    noise = cv2.GaussianBlur(rng().random((256, 256)), (0, 0), 6)
+    smooth = 0.3 + 0.2 * (noise - noise.min()) / np.ptp(noise)
+    grey = np.repeat(smooth[None], 3, 0).astype(np.float32)
+    result = [equalise(grey, clip) for clip in (1, 2, 4)]
+    assert all(r.shape == grey.shape and r.dtype == np.float32 for r in result)
+    assert grey.std() < result[0].std() < result[1].std() < result[2].std()
+    assert np.abs(result[2] - result[2][:1]).max() < 1.5 / 255  # still grey
+    light = cv2.cvtColor(
+        (grey * 255).round().astype(np.uint8).transpose(1, 2, 0), cv2.COLOR_RGB2LAB
+    )
+    expected = cv2.createCLAHE(2, (8, 8)).apply(np.ascontiguousarray(light[..., 0]))
+    shown = (result[1] * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    found = cv2.cvtColor(np.ascontiguousarray(shown), cv2.COLOR_RGB2LAB)[..., 0]
+    assert np.abs(found.astype(int) - expected).max() <= 2  # rounded twice
+    colour = np.stack([smooth + 0.1, smooth, smooth - 0.1]).astype(np.float32)
+    mean = equalise(colour, 2).mean((1, 2))
+    assert mean[0] > mean[1] + 0.05 and mean[1] > mean[2] + 0.05
 
 
-def test_equalise_any_size_and_keeps_colour_differences():
-    for shape in ((7, 9), (33, 100), (1, 1), (96, 31)):
-        image = 0.3 + 0.2 * rng().random((3, *shape), dtype=np.float32)
-        result = equalise(image, 2)
-        assert result.shape == image.shape and np.isfinite(result).all()
-        inside = (result.min(0) > 0) & (result.max(0) < 1)
-        difference = (result[0] - result[1] - image[0] + image[1])[inside]
-        assert np.abs(difference).max(initial=0) < 1e-6
+@pytest.mark.parametrize("shape", [(7, 9), (33, 100), (1, 1), (96, 31)])
+def test_equalise_takes_any_size(shape):
+    pytest.importorskip("cv2")
+    image = 0.3 + 0.2 * rng().random((3, *shape), dtype=np.float32)
+    result = equalise(image, 2)
+    assert result.shape == image.shape and result.min() >= 0 and result.max() <= 1
+
+
+def test_contrast_without_opencv_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(ModuleNotFoundError, match='"contrast" needs OpenCV: pip install'):
+        equalise(np.zeros((3, 8, 8), np.float32), 2)
 
 
 def test_contrast_is_applied_to_half_with_published_clips(ramp, monkeypatch):

@@ -12,7 +12,7 @@ from lama_ref.evaluation.cards import CardConfig, evaluate
 from lama_ref.evaluation.texture import TexturePatches, sliced_wasserstein
 from lama_ref.generator import build_generator
 from lama_ref.inference import Inpainter
-from lama_ref.pictures import sheets
+from lama_ref.pictures import panels
 from lama_ref.weights import format, names
 from lama_ref.weights.files import checksum
 
@@ -95,7 +95,7 @@ def test_panels_show_holes_results_and_originals(tmp_path):
     images, masks = held_out.pictures("samples", 64, 2, 5), held_out.holes("wide", 64, 3, 5)[:2]
     fills = np.stack([baselines.mean_fill(i, m) for i, m in zip(images, masks)])
     network = Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks)
-    shown = [np.where(masks[:, None], sheets.RED, images), np.moveaxis(network, -1, 1), fills]
+    shown = [np.where(masks[:, None], panels.RED, images), np.moveaxis(network, -1, 1), fills]
     for row, expected in enumerate([*shown, images]):
         for i in range(2):
             tile = page[row * 160 : row * 160 + 160, 90 + i * 160 : 250 + i * 160]

@@ -1,5 +1,6 @@
 """The command line, end to end: what a user types, what is written, what it says and returns."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from lama_ref import cli, runtime
+from lama_ref.cli.doctor import installation
+from lama_ref.runs.recipes import PRESETS
 from lama_ref.weights import names
 from lama_ref.weights.files import write_json
 from lama_ref.weights.format import load_generator
@@ -169,6 +172,12 @@ def test_train_with_a_preset_and_mixed_data(tmp_path, capsys):
     assert "trio-fourier" in capsys.readouterr().err and not (tmp_path / "new").exists()
 
 
+def test_help_names_every_preset(capsys):
+    assert run("train", "--help") == 0
+    text = capsys.readouterr().out
+    assert all(preset in text for preset in PRESETS)
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     from lama_ref.runs import loop
 
@@ -198,16 +207,29 @@ def test_doctor_passes_here_and_fails_with_a_remedy(capsys, monkeypatch):
     assert "FAIL" in (out := capsys.readouterr().out) and "use device='cpu'" in out
 
 
+def test_doctor_asks_for_what_the_project_declares(capsys, monkeypatch):
+    declared = ["torch>=2", "absent>1; extra == 'course'", "ruff; extra == 'dev'", "gone<3,>=2"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
+    monkeypatch.setattr(names, "shipped", lambda folder="": {})
+    found = {what: (fine, text) for what, fine, text in installation()}
+    assert found["lama-ref"][0] and found["torch"][0] and "ruff" not in found
+    assert not found["absent"][0] and "pip install -e '.[course]'" in found["absent"][1]
+    assert found["gone"][1].endswith("pip install -e .")
+    assert not found["weights"][0] and "clone again" in found["weights"][1]
+
+
 def test_doctor_notices_damaged_weights(tmp_path, monkeypatch):
     source = shipped()["mini-fourier"]
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"x{suffix}").write_bytes(source.with_suffix(suffix).read_bytes())
     monkeypatch.setattr(names, "weights_folder", lambda: tmp_path)
-    assert verify("x") == ""
+    assert verify("x")[0] is True
     data = bytearray((tmp_path / "x.safetensors").read_bytes())
     data[-1] ^= 1
     (tmp_path / "x.safetensors").write_bytes(data)
-    assert "checksum" in verify("x")
+    assert verify("x")[0] is False and "clone again" in verify("x")[1]
+    (tmp_path / "x.json").unlink()
+    assert verify("x")[0] is False and "model card" in verify("x")[1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows locks a file that is open")

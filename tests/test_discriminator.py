@@ -1,4 +1,4 @@
-"""The patch discriminator: sizes, layout, features."""
+"""Both discriminators: sizes, layout, features; what of them is trained and saved."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lama_ref import build_discriminator
-from lama_ref.discriminator import Discriminator
+from lama_ref import build_discriminator, build_generator
+from lama_ref.discriminator import Discriminator, ProjectedDiscriminator
+from lama_ref.generator import GeneratorConfig
+from lama_ref.weights.format import save_training
+from lama_ref.weights.names import load_efficientnet, load_training
 
 
 def ready(**options) -> Discriminator:
@@ -131,3 +134,88 @@ def test_bad_settings_and_images_are_named():
         with pytest.raises(ValueError) as error:
             d(torch.rand(*shape))
         assert str(shape) in str(error.value)
+
+
+# --------------------------------------------------------------------------- projected
+STAGES, CHANNELS = (2, 5, 6), (24, 112, 192)
+
+
+@pytest.fixture(scope="module")
+def features():
+    return load_efficientnet("efficientnet-lite0", STAGES)
+
+
+def projected(features, width: int = 8) -> ProjectedDiscriminator:
+    torch.manual_seed(0)
+    return ProjectedDiscriminator(features, CHANNELS, width).eval()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 127), (96, 33), (32, 32)], ids=str)
+def test_one_map_of_scores_from_each_layer(features, size):
+    d = projected(features)
+    logits, hidden = d(torch.rand(2, 3, *size))
+    sides = [(size[0] // n, size[1] // n) for n in (4, 16, 32)]
+    assert [tuple(s.shape) for s in logits] == [(2, 1, *side) for side in sides]
+    assert [tuple(x.shape) for x in hidden] == [(2, 8, *side) for side in sides for _ in "xy"]
+    assert d.grids(*size) == sides == d.grids(*size)
+
+
+def test_a_head_by_hand(features):
+    d, image = projected(features), torch.rand(1, 3, 64, 64)
+    logits, hidden = d(image)
+    for i, (seen, head) in enumerate(zip(features(image), d.heads)):
+        x = torch.einsum("oi,bihw->bohw", head.mix[:, :, 0, 0], seen)
+        for layer, found in zip((head.conv1, head.conv2), hidden[2 * i : 2 * i + 2]):
+            x = F.conv2d(F.pad(x, (1, 1, 1, 1)), layer.weight, layer.bias)
+            x = torch.where(x > 0, x, 0.2 * x)
+            torch.testing.assert_close(found, x)
+        torch.testing.assert_close(logits[i], F.conv2d(x, head.last.weight, head.last.bias))
+        assert x.min() < 0 < x.max()
+
+
+def test_spectral_norms_settle_at_one(features):
+    d = projected(features).train()
+    for _ in range(50):
+        d(torch.rand(1, 3, 32, 32))
+    for head in d.heads:
+        for layer in (head.conv1, head.conv2, head.last):
+            norm = torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item()
+            assert norm == pytest.approx(1, abs=0.02)
+
+
+def test_features_are_neither_part_nor_parameter(features):
+    d = projected(features)
+    assert {name.split(".")[0] for name in d.state_dict()} == {"heads"}
+    assert len(d.state_dict()) == len(projected(None).state_dict())
+    assert all("mix" not in name for name, _ in d.named_parameters())
+    assert sum("mix" in name for name, _ in d.named_buffers()) == len(STAGES)
+    image = torch.rand(2, 3, 32, 32, requires_grad=True)
+    torch.stack([s.square().mean() for s in d(image)[0]]).sum().backward()
+    assert image.grad is not None and image.grad.any()
+    assert all(p.grad is None for p in features.parameters())
+    assert [n for n, p in d.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_features_can_be_set_later(features):
+    image, d = torch.rand(1, 3, 32, 32), projected(None)
+    for run in (lambda: d(image), lambda: d.grids(32, 32)):
+        with pytest.raises(ValueError, match="has no features: see look_through"):
+            run()
+    d.look_through(features)
+    for a, b in zip(d(image)[0], projected(features)(image)[0]):
+        assert torch.equal(a, b)
+    d.look_through(lambda x: [2 * m for m in features(x)])
+    assert not torch.equal(d(image)[0][0], projected(features)(image)[0][0])
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_projected_discriminator_returns_from_its_file(features, half, tmp_path):
+    generator = build_generator(GeneratorConfig(blocks=1, width=4, downsamplings=2))
+    d, image = projected(features), torch.rand(1, 3, 48, 40)
+    path = save_training(tmp_path / "t.safetensors", generator, d, half=half)
+    _, loaded = load_training(path)
+    assert isinstance(loaded, ProjectedDiscriminator)
+    assert (loaded.channels, loaded.width) == (CHANNELS, 8)
+    loaded.eval().look_through(features)
+    for a, b in zip(loaded(image)[0], d(image)[0]):
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-3 if half else 0)

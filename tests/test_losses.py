@@ -59,6 +59,23 @@ class Constant(nn.Module):
         return logits, [image]
 
 
+class Several(nn.Module):
+    """Three maps of scores of different sizes and three features, one of each from each head."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.heads = nn.ModuleList(nn.Conv2d(3, 1, k, k) for k in (1, 2, 4)).double()
+
+    def one(self, image: Tensor, i: int) -> tuple[Tensor, list[Tensor]]:
+        x = self.heads[i](image)
+        return x.sinh(), [x]
+
+    def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        logits, features = zip(*(self.one(image, i) for i in range(3)))
+        return list(logits), [x for one in features for x in one]
+
+
 def batch(n: int = 2, side: int = 8, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """(image, mask, prediction) in float64."""
     rng = np.random.default_rng(seed)
@@ -325,6 +342,57 @@ def test_the_prediction_itself_is_judged_not_the_composite():
     _, raw = loss.generator(image, mask, prediction)
     _, composite = loss.generator(image, mask, outside)
     assert raw["adversarial"].item() != pytest.approx(composite["adversarial"].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("run", ["generator", "discriminator"])
+def test_of_several_maps_the_mean_counts(run):
+    """R1 apart: it is the squared gradient of all scores together."""
+    image, mask, prediction = batch()
+    several, some = Several(), LossWeights(r1=0)
+    total, terms = getattr(LaMaLoss(several, weights=some), run)(image, mask, prediction)
+    alone = [
+        getattr(LaMaLoss(lambda x, i=i: several.one(x, i), weights=some), run)(
+            image, mask, prediction
+        )
+        for i in range(3)
+    ]
+    assert len({t.item() for t, _ in alone}) == 3
+    assert total.item() == pytest.approx(np.mean([t.item() for t, _ in alone]))
+    for name, value in terms.items():
+        assert value.item() == pytest.approx(np.mean([t[name].item() for _, t in alone])), name
+
+
+def test_r1_of_several_maps_is_of_all_their_scores():
+    image, mask, prediction = batch()
+    several, leaf = Several(), image.clone().requires_grad_()
+    together = torch.stack([s.sum() for s in several(leaf)[0]]).sum()
+    (gradient,) = torch.autograd.grad(together, leaf)
+    loss = LaMaLoss(several, weights=LossWeights(r1=1))
+    found = loss.discriminator(image, mask, prediction)[1]["r1"].item()
+    assert found == pytest.approx(gradient.square().sum((1, 2, 3)).mean().item())
+
+
+def test_the_composite_is_judged_if_wanted():
+    """As if it had been handed in, but for L1; outside the hole the prediction is free."""
+    image, mask, prediction = batch()
+    d, perceptual = Toy(), lambda x: [x[..., ::2].square()]
+    shown = mask * prediction + (1 - mask) * image
+    loss, plain = (LaMaLoss(d, perceptual, composite=c) for c in (True, False))
+    for run in ("generator", "discriminator"):
+        _, found = getattr(loss, run)(image, mask, prediction)
+        _, expected = getattr(plain, run)(image, mask, shown)
+        _, raw = getattr(plain, run)(image, mask, prediction)
+        assert found.keys() == expected.keys()
+        for name in found:
+            of = raw if name == "l1" else expected
+            assert found[name].item() == pytest.approx(of[name].item()), name
+            assert name in ("real", "r1") or expected[name].item() != raw[name].item(), name
+    for name in ("l1", "adversarial", "feature_matching", "perceptual"):
+        leaf = prediction.clone().requires_grad_()
+        loss.generator(image, mask, leaf)[1][name].backward()
+        outside = (leaf.grad * (1 - mask)).any().item()
+        assert outside == (name == "l1"), name
+        assert (leaf.grad * mask).any().item() == (name != "l1"), name
 
 
 # --------------------------------------------------------------------------- the discriminator's

@@ -1,4 +1,4 @@
-"""Evaluation sets: the published procedure, files that can be checked, runs to be repeated."""
+"""Evaluation sets: the published procedure, files that can be checked, and what is refused."""
 
 from __future__ import annotations
 
@@ -104,41 +104,15 @@ def test_same_settings_same_files(tmp_path):
     assert first == second and files(tmp_path / "a") == files(tmp_path / "b")
     other = make(settings(seed=1), tmp_path / "c", progress=False)
     assert other["sha256"] != first["sha256"]
-    make(settings(), tmp_path / "a", progress=False)  # again into the same folder
-    assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
-def test_another_set_is_not_overwritten(tmp_path):
+def test_nothing_is_overwritten(tmp_path):
     make(settings(), tmp_path / "a", progress=False)
     before = files(tmp_path / "a")
-    with pytest.raises(ValueError, match="holds another set"):
-        make(settings(seed=1), tmp_path / "a", progress=False)
+    for seed in (0, 1):
+        with pytest.raises(ValueError, match="a is not empty: choose a new folder"):
+            make(settings(seed=seed), tmp_path / "a", progress=False)
     assert files(tmp_path / "a") == before
-    with pytest.raises(ValueError, match="lies among the pictures"):
-        make(settings(images=tmp_path), tmp_path / "b", progress=False)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match="not empty"):
-        make(settings(), tmp_path / "mine", progress=False)
-
-
-def test_an_interrupted_run_can_be_repeated(tmp_path, monkeypatch):
-    whole = make(settings(), tmp_path / "whole", progress=False)
-    one, calls = sets._make_one, []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return one(*arguments)
-
-    monkeypatch.setattr(sets, "_make_one", dies)
-    with pytest.raises(KeyboardInterrupt):
-        make(settings(), tmp_path / "cut", progress=False)
-    with pytest.raises(ValueError, match="not finished"):
-        list(load(tmp_path / "cut"))
-    monkeypatch.setattr(sets, "_make_one", one)
-    assert make(settings(), tmp_path / "cut", progress=False) == whole
 
 
 def test_changed_files_are_noticed(tmp_path):
@@ -153,7 +127,7 @@ def test_changed_files_are_noticed(tmp_path):
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="hash is wrong"):
         list(load(tmp_path / "b"))
-    with pytest.raises(FileNotFoundError, match="no evaluation set"):
+    with pytest.raises(FileNotFoundError, match="no finished set"):
         list(load(tmp_path))
 
 
@@ -190,26 +164,10 @@ def test_masks_over_the_limit_are_dropped(tmp_path):
         make(settings(scenes=2, max_share=1e-6), tmp_path / "b", progress=False)
 
 
-def test_segmentation_of_scenes_and_of_label_maps(photos, tmp_path):
+def test_segmentation_of_scenes(tmp_path):
     of_scenes = make(settings(preset="segmentation"), tmp_path / "scenes", progress=False)
     assert len(of_scenes["pictures"]) == 5
     assert all(0.05 <= entry["share"] < 0.5 for entry in of_scenes["pictures"].values())
-    maps = tmp_path / "maps"
-    for path in photos.rglob("*.*g"):
-        with Image.open(path) as photo:
-            instances = np.zeros((photo.height, photo.width), np.uint8)
-        instances[10:30, 10:30] = 9
-        target = (maps / path.relative_to(photos)).with_suffix(".png")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(instances).save(target)
-    (maps / "tall.png").unlink()
-    with pytest.warns(UserWarning, match="no label map"):
-        made = make(
-            settings(preset="segmentation", images=photos, labels=maps),
-            tmp_path / "set",
-            progress=False,
-        )
-    assert sorted(made["pictures"]) == ["below/square.png", "wide.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -217,10 +175,9 @@ def test_segmentation_of_scenes_and_of_label_maps(photos, tmp_path):
     [
         ({"preset": "huge"}, "no mask preset 'huge'"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
-        ({"labels": "x"}, "labels are for the preset segmentation"),
         ({"size": 0}, "size must be at least 16, not 0"),
         ({"max_share": 0}, r"max_share must lie in \(0, 1\], not 0"),
-        ({"preset": "segmentation", "images": "x"}, "need their label maps"),
+        ({"preset": "segmentation", "images": "x"}, "objects of scenes, which photographs do not"),
     ],
 )
 def test_bad_settings(options, message):
@@ -265,38 +222,6 @@ def test_pictures_of_one_name_are_refused(photos, tmp_path):
     with pytest.raises(ValueError, match="tall.jpg and tall.png.*rename one"):
         make(settings(images=photos), tmp_path / "set", progress=False)
     assert not (tmp_path / "set").exists()
-
-
-def test_other_pictures_are_another_set(photos, tmp_path):
-    make(settings(images=photos), tmp_path / "set", progress=False)
-    before = files(tmp_path / "set")
-    (photos / "tall.png").rename(photos / "high.png")
-    with pytest.raises(ValueError, match="holds another set"):
-        make(settings(images=photos), tmp_path / "set", progress=False)
-    assert files(tmp_path / "set") == before
-
-
-def test_label_maps_that_do_not_fit_are_left_out(tmp_path):
-    """A name with dots is found; a damaged file, a file cut short, a wrong size do not stop it."""
-    instances = np.zeros((50, 70), np.uint8)
-    instances[10:35, 10:35] = 3
-    for kind in ("photos", "maps"):
-        (tmp_path / kind).mkdir()
-    for name in ("a.b", "damaged", "short", "turned"):
-        Image.new("RGB", (70, 50)).save(tmp_path / "photos" / f"{name}.png")
-        image = Image.fromarray(instances if name != "turned" else instances.T.copy())
-        image.save(tmp_path / "maps" / f"{name}.png")
-    (tmp_path / "maps" / "damaged.png").write_bytes(b"no picture")
-    short = tmp_path / "maps" / "short.png"
-    short.write_bytes(short.read_bytes()[:60])
-    chosen = settings(preset="segmentation", images=tmp_path / "photos", labels=tmp_path / "maps")
-    with pytest.warns(UserWarning, match="left out 3 of 4"):
-        made = make(chosen, tmp_path / "set", progress=False)
-    assert list(made["pictures"]) == ["a.b.png"] and "(50, 70)" in made["skipped"]["turned.png"]
-    chosen = settings(preset="segmentation", images=tmp_path / "photos", labels=tmp_path / "no")
-    with pytest.raises(FileNotFoundError, match="no folder of label maps"):
-        make(chosen, tmp_path / "new", progress=False)
-    assert not (tmp_path / "new").exists()
 
 
 def test_variants_are_independent(monkeypatch, tmp_path):

@@ -15,7 +15,6 @@ from lama_ref.evaluation import distances, metrics, networks
 from lama_ref.weights import names
 from lama_ref.weights.files import checksum
 from lama_ref.weights.names import load_features
-from lama_ref.weights.published import ENTRIES
 
 RNG = np.random.default_rng(0)
 
@@ -280,9 +279,9 @@ def alexnet(tmp_path, monkeypatch):
         state[f"features.{i}.weight"] = torch.randn(c_out, c_in, k, k) * (c_in * k * k) ** -0.5
         state[f"features.{i}.bias"] = torch.randn(c_out) / 10
     torch.save(state, tmp_path / "file")
-    entry = ENTRIES["lpips-alex"]
+    entry = names.published()["lpips-alex"]
     known = {checksum(tmp_path / "file"): 0}
-    monkeypatch.setitem(ENTRIES, "lpips-alex", dataclasses.replace(entry, known=known))
+    monkeypatch.setitem(names.published(), "lpips-alex", dataclasses.replace(entry, known=known))
     (tmp_path / "file").rename(tmp_path / entry.file)
     monkeypatch.setenv("LAMA_REF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
@@ -330,7 +329,7 @@ def test_missing_and_wrong_backbones_are_named(alexnet):
     with pytest.raises(FileNotFoundError, match="lama-ref weights fetch lpips-alex.*swd"):
         networks.find("lpips-alex")
     (folder / "cache").mkdir()
-    name = ENTRIES["lpips-alex"].file
+    name = names.entry("lpips-alex").file
     (folder / name).replace(folder / "cache" / name)
     path, _ = networks.find("lpips-alex")
     path.write_bytes(b"half of it")

@@ -48,7 +48,16 @@ def test_all_limits_hold(seed, size):
                 placed.append(mask)
 
 
-def test_places_are_those_of_an_exhaustive_search(monkeypatch):
+@pytest.fixture
+def set_limits(monkeypatch):
+    def change(**limits):
+        for name, value in limits.items():
+            monkeypatch.setattr(objects, name, value)
+
+    return change
+
+
+def test_places_are_those_of_an_exhaustive_search(set_limits):
     """One row high and without scaling: all left edges allowed by brute force come up, no other."""
     labels = labelled((2, 3, 4, 10), size=(5, 20))
     thing = labels > 0
@@ -60,15 +69,17 @@ def test_places_are_those_of_an_exhaustive_search(monkeypatch):
         if seen >= 3 and common <= 0.2 * min(seen, 6):
             allowed.add(tuple(np.flatnonzero(mask)))
     found = set()
+    set_limits(SCALE=0, SHIFT=0)
     for seed in range(300):
         rng = np.random.default_rng(seed)
-        (mask,) = objects.object_masks(labels, [1], rng, 1, area=(0, 1), scale=0, shift=0)
+        (mask,) = objects.object_masks(labels, [1], rng, 1, area=(0, 1))
         assert mask.any(1).tolist() == [False, False, True, False, False]
         found.add(tuple(np.flatnonzero(mask[2])))
     assert found == allowed
 
 
-def test_shape_is_kept_but_for_scale_and_mirror():
+def test_shape_is_kept_but_for_scale_and_mirror(set_limits):
+    set_limits(SCALE=0, HIDDEN=0, OVERLAP=0)
     labels = np.zeros((60, 60), int)
     labels[20:40, 20:24] = 1  # an L
     labels[36:40, 20:32] = 1
@@ -76,9 +87,7 @@ def test_shape_is_kept_but_for_scale_and_mirror():
     seen = set()
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        for mask in objects.object_masks(
-            labels, [1], rng, 1, area=(0, 1), scale=0, hidden=0, overlap=0
-        ):
+        for mask in objects.object_masks(labels, [1], rng, 1, area=(0, 1)):
             rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
             got = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             straight, mirrored = np.array_equal(got, shape), np.array_equal(got, shape[:, ::-1])
@@ -87,14 +96,13 @@ def test_shape_is_kept_but_for_scale_and_mirror():
     assert seen == {True, False}
 
 
-def test_vertical_shift_and_hidden_share():
+def test_vertical_shift_and_hidden_share(set_limits):
+    set_limits(SCALE=0, HIDDEN=0.4)
     labels = labelled((0, 10, 30, 40))
     tops, lost = [], []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        for mask in objects.object_masks(
-            labels, [1], rng, 1, area=(0, 1), scale=0, shift=0.3, hidden=0.4
-        ):
+        for mask in objects.object_masks(labels, [1], rng, 1, area=(0, 1)):
             lost.append(1 - mask.sum() / 100)
             tops.append(np.flatnonzero(mask.any(1))[0])
     assert 0 < max(lost) <= 0.4 and max(tops) <= 18 and max(tops) >= 14
@@ -217,40 +225,6 @@ def test_borders_hide_what_the_closed_form_says():
         assert 1 - drawn.mean() == pytest.approx(expected, abs=3 * drawn.std() / 1500**0.5 + 1e-3)
 
 
-# --------------------------------------------------------------------------- given label maps
-def test_label_maps_shape_the_masks():
-    left, right = (labelled((20, 45, x, x + 20)) * 7 for x in (10, 50))
-    drawn = masks.sample("segmentation", (60, 80), 8, np.random.default_rng(0), labels=left)
-    both = masks.sample(
-        "segmentation", (60, 80), 2, np.random.default_rng(0), labels=[left, right], things=[7]
-    )
-    for mask, own in (*((mask, left) for mask in drawn), (both[0], left), (both[1], right)):
-        assert mask.mean() >= 0.05 and (mask & (own > 0)).sum() <= 0.2 * mask.sum()
-    assert len({mask.tobytes() for mask in drawn}) > 5
-    with pytest.raises(ValueError, match="no object that can be moved"):
-        masks.sample("segmentation", (60, 80), labels=left, things=[8])
-    small = masks.sample(
-        "segmentation", (60, 80), 4, np.random.default_rng(0), labels=left, share=(0.05, 0.09)
-    )
-    assert small.mean((1, 2)).max() <= 0.09
-
-
-@pytest.mark.parametrize(
-    ("preset", "labels", "things", "message"),
-    [
-        ("wide", np.zeros((8, 9), int), None, "preset 'segmentation'"),
-        ("segmentation", np.zeros((9, 8), int), None, r"\(9, 8\).*\(2, 8, 9\)"),
-        ("segmentation", np.zeros((3, 8, 9), int), None, r"\(3, 8, 9\).*\(2, 8, 9\)"),
-        ("segmentation", np.zeros((8, 9), int), None, "no object that can be moved"),
-        ("segmentation", np.ones((8, 9), int), np.array([1, 2]), "no object that can be moved"),
-        ("segmentation", np.zeros((8, 9)), None, "whole numbers, not float64"),
-    ],
-)
-def test_bad_label_maps_for_sampling(preset, labels, things, message):
-    with pytest.raises(ValueError, match=message):
-        masks.sample(preset, (8, 9), 2, np.random.default_rng(0), labels=labels, things=things)
-
-
 def test_thousands_of_specks_cost_little():
     """Only objects that can become masks are looked at."""
     rng = np.random.default_rng(0)
@@ -268,14 +242,14 @@ def test_long_and_tiny_pictures_have_masks_too(size):
     assert drawn.shape == (4, *size) and drawn.mean() < 0.5
 
 
-def test_an_object_grows_only_as_far_as_it_fits_where_it_is():
+def test_an_object_grows_only_as_far_as_it_fits_where_it_is(set_limits):
     """As published: by at most 1 + 2 margin / side of the picture, the least of the four sides."""
+    set_limits(HIDDEN=0)
     for (top, left), limit in (((0, 30), 1.0), ((25, 30), 1.25), ((2, 30), 1 + 2 * 2 / 60)):
         labels = labelled((top, top + 10, left, left + 20))
         sides = []
         for seed in range(60):
-            for mask in objects.object_masks(
-                labels, [1], np.random.default_rng(seed), 1, area=(0, 1), hidden=0
-            ):
+            rng = np.random.default_rng(seed)
+            for mask in objects.object_masks(labels, [1], rng, 1, area=(0, 1)):
                 sides.append(mask.any(0).sum() / 20)
         assert max(sides) <= limit + 1e-9 and max(sides) > limit - 0.06 and min(sides) < 0.85

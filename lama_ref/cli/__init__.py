@@ -11,12 +11,11 @@ import warnings
 
 import tyro
 
-from ..runs.recipes import PRESETS
 from .doctor import doctor
 from .evaluate import evaluate, masks, reproduce
 from .inpaint import demo, inpaint
 from .shelf import weights
-from .train import given, pretext, train_command
+from .train import pretext, train_command
 
 _COMMANDS = (inpaint, demo, pretext, masks, evaluate, reproduce, weights, doctor)
 
@@ -25,14 +24,13 @@ _FORESEEN = (OSError, ValueError, TypeError, ImportError, FloatingPointError, Me
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands: dict = {command.__name__: command for command in _COMMANDS}
-    chosen: dict = {"preset": "mini", "defaults": PRESETS["mini"]}
     warnings.showwarning = _show_warning
     try:
-        if arguments[:1] == ["train"]:
-            arguments, chosen = given(arguments)
-        commands["train"] = train_command(**chosen)
+        settings = arguments[1:] if arguments[:1] == ["train"] else []
+        commands["train"], settings = train_command(settings)
+        arguments = ["train", *settings] if arguments[:1] == ["train"] else arguments
         code = tyro.extras.subcommand_cli_from_dict(
             commands, prog="lama-ref", description=__doc__, args=arguments
         )

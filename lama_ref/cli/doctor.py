@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,6 @@ def doctor(
     what: Positional[Literal["installation", "data"]] = "installation",
     folder: Positional[Path | None] = None,
     size: int = 256,
-    masks: str = "train-wide",
     n: int | None = None,
 ) -> int:
     """Check the installation, or with "data FOLDER" a data set before training on it.
@@ -28,7 +28,6 @@ def doctor(
         what: "installation" (versions, FFT of each device, shipped weights) or "data".
         folder: Of photographs, for "data".
         size: Side of the crops that training is to take, in pixels.
-        masks: Preset of the masks that it is to draw.
         n: Read only this many files, drawn at random.
     """
     from ..pictures.survey import survey
@@ -36,7 +35,7 @@ def doctor(
     if (folder is None) == (what == "data"):
         raise ValueError("expected: lama-ref doctor, or: lama-ref doctor data FOLDER")
     if folder is not None:
-        found = survey(folder, size, masks, n)
+        found = survey(folder, size, n)
         print(found)
         return 1 if found.to_do() else 0
     lines = installation()
@@ -51,45 +50,28 @@ def installation() -> list[tuple[str, bool, str]]:
         ("python", True, f"{platform.python_version()} on {platform.system()}"),
         ("processor", True, f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"),
     ]
-    for package, extra in _PACKAGES.items():
+    try:
+        declared = importlib.metadata.requires("lama-ref") or []
+    except importlib.metadata.PackageNotFoundError:
+        declared = []
+    for line in ["lama-ref", *declared]:  # such as: scipy>=1.11; extra == 'course'
+        package, extra = re.findall(r"^[\w.-]+", line)[0], re.findall(r"extra == .(\w+)", line)
         try:
-            lines.append((package, True, importlib.metadata.version(package)))
+            if extra in ([], ["course"]):
+                lines.append((package, True, importlib.metadata.version(package)))
         except importlib.metadata.PackageNotFoundError:
-            where = "." if not extra else f"'.[{extra}]'"
+            where = "'.[course]'" if extra else "."
             remedy = f"in the project's folder, make setup or pip install -e {where}"
             lines.append((package, False, f"not installed: {remedy}"))
-    devices = ["cpu"]
-    devices += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    devices += ["mps"] if torch.backends.mps.is_available() else []
-    for name in devices:
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    for name in [*devices, "mps"] if torch.backends.mps.is_available() else devices:
         error = runtime.fft_error(name)
         fine = error < runtime.FFT_TOLERANCE
         remedy = "" if fine else ": this device computes FFTs wrongly; use device='cpu'"
         lines.append((f"FFT on {name}", fine, f"differs from the CPU by {error:.0e}{remedy}"))
-    shipped = names.shipped()
-    if not shipped:
+    if not names.shipped():
         lines.append(("weights", False, f"none in {names.weights_folder()}: clone again"))
-    for name in (*shipped, *names.shipped("features")):
-        problem = names.verify(name)
-        lines.append((f"weights {name}", not problem, problem or "checksum fits the model card"))
+    for name in (*names.shipped(), *names.shipped("features")):
+        fine, text = names.verify(name)
+        lines.append((f"weights {name}", fine is not False, text))
     return lines
-
-
-_PACKAGES = {
-    "torch": "",
-    "numpy": "",
-    "pillow": "",
-    "safetensors": "",
-    "tqdm": "",
-    "tyro": "",
-    "scipy": "course",
-    "matplotlib": "course",
-    "scikit-image": "course",
-    "opencv-python-headless": "course",
-    "jupyterlab": "course",
-    "ipywidgets": "course",
-    "anywidget": "course",
-    "lpips": "course",
-    "torchvision": "course",
-    "nbval": "course",
-}

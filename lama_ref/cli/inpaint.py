@@ -37,7 +37,7 @@ def inpaint(
         device: auto, cpu, cuda or mps.
         dilate: Grow the holes by this many pixels first; helps where a mask is drawn tightly.
         strategy: For large pictures: whole (one pass), crop (around each hole; small memory),
-            refine (slow), auto (whole where it fits into memory, else crop; says which).
+            refine (slow), auto (whole up to two million pixels, else crop; says which).
         context: For crop and auto: what is cut reaches beyond a hole by this share of its size.
         steps: For refine: passes for each size of the picture.
     """
@@ -67,22 +67,21 @@ def inpaint(
 def demo(
     output: Annotated[Path, arg(aliases=["-o"])] = Path("demo.png"),
     weights: str = "mini-fourier",
-    size: int = 256,
+    size: int = 192,
 ) -> int:
-    """Inpaint sample photographs and write a picture of them side by side.
+    """Continue patterns, remove objects from photographs, and write a picture of it all.
 
     Args:
         output: Picture file to write.
         weights: Shipped weights by name, or the path of a weights file.
-        size: Height of the pictures in pixels.
+        size: Side of the pictures in pixels.
     """
     from ..course.demo import demo_picture
-    from ..inference import Inpainter
 
     check_name(output)
-    picture, lines = demo_picture(Inpainter(weights), size)
+    picture, lines = demo_picture(weights, size)
     save(picture, output)
-    print(*lines, f"wrote {output}: with its holes, the result, the original", sep="\n")
+    print(*lines, f"wrote {output}: holes, four ways to fill them, the truth", sep="\n")
     return 0
 
 
@@ -98,34 +97,27 @@ def inpainting_jobs(photo: Path, mask: Path, output: Path) -> Iterator[tuple[Pat
     if not photo.is_dir():
         if mask.is_dir():
             raise ValueError(f"{mask} is a folder, but {photo} a file: give one mask file")
-        if output.is_dir():
-            output = output / f"{photo.stem}.png"
-        yield photo, mask, output
+        yield photo, mask, output / f"{photo.stem}.png" if output.is_dir() else output
         return
-    if output.exists() and not output.is_dir():
+    if output.is_file():
         raise ValueError(f"{output} is a file, but {photo} a folder: give an output folder")
-    holes: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    same = mask.resolve() == photo.resolve()
-    if mask.is_dir():
-        holes = {path.relative_to(mask).with_suffix(""): path for path in list_images(mask)}
+    same, taken = mask.resolve() == photo.resolve(), {}
+    found = list_images(mask) if mask.is_dir() else []
+    holes = {path.relative_to(mask).with_suffix("").as_posix(): path for path in found}
     for source in list_images(photo):
-        name = source.relative_to(photo).with_suffix("")
-        if same and name.name.endswith("_mask"):
+        name = source.relative_to(photo).with_suffix("").as_posix()
+        if same and name.endswith("_mask"):
             continue
-        hole = mask
-        if mask.is_dir():
-            named = name.with_name(name.name + "_mask")
-            hole = holes.get(named) or (None if same else holes.get(name))
-            if hole is None:
-                raise FileNotFoundError(
-                    f"no mask for {source}: expected {mask / named}.png or {mask / name}.png"
-                )
-        target = output / name.with_name(name.name + ".png")
+        hole = holes.get(f"{name}_mask") or (None if same else holes.get(name))
+        if mask.is_dir() and hole is None:
+            raise FileNotFoundError(
+                f"no mask for {source}: expected {mask / name}_mask.png or {mask / name}.png"
+            )
+        target = output / f"{name}.png"
         if target in taken:
             raise ValueError(f"{taken[target]} and {source} would both become {target}: rename one")
         taken[target] = source
-        yield source, hole, target
+        yield source, hole or mask, target
 
 
 def inpaint_file(inpainter, source: Path, mask: Path, target: Path, dilate: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -33,13 +34,25 @@ def pretext(
     return 0
 
 
-def train_command(preset: str, defaults: TrainConfig):
-    """The command ``train`` with the settings of a preset, or of a run, as its defaults."""
+def train_command(arguments: list[str]) -> tuple[Callable, list[str]]:
+    """The command ``train``, and its arguments as tyro takes them: all --data together.
+
+    Defaults are those of the preset or, where none is named, of the run in the folder.
+    """
+    from ..runs.disk import read_config
+
+    parser = argparse.ArgumentParser("lama-ref train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", choices=PRESETS)
+    parser.add_argument("--data", action="extend", nargs="+", default=[])
+    given, rest = parser.parse_known_args(arguments)
+    defaults = PRESETS[given.preset or "mini"]
+    if given.preset is None and arguments and Path(arguments[0], "config.json").is_file():
+        defaults = read_config(Path(arguments[0]))
 
     def train(
         folder: Positional[Path],
         config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
-        preset: Literal[tuple(PRESETS)] = preset,  # type: ignore
+        preset: Literal[tuple(PRESETS)] = given.preset or "mini",  # type: ignore
         resume: Literal["auto", "never"] = "auto",
     ) -> int:
         """Train a generator, or continue the run in a folder.
@@ -47,10 +60,10 @@ def train_command(preset: str, defaults: TrainConfig):
         Several processes: torchrun --nproc_per_node 2 -m lama_ref train FOLDER.
 
         Args:
-            folder: Where all of the run goes. The run that is there continues.
-            config: What to train, on what, and for how long. By default as the run in the folder,
-                or as the preset says.
-            preset: Settings to begin with; all others can be given beside it.
+            folder: Where all of the run goes; stands first. The run that is there continues.
+            config: What to train, on what, and for how long.
+            preset: Settings to begin with; all others can be given beside it. Without one, those
+                of the run that is there.
             resume: "auto" continues a run that is there, "never" refuses to.
         """
         from ..runs.loop import train as run
@@ -60,23 +73,4 @@ def train_command(preset: str, defaults: TrainConfig):
             print(f"wrote {path}")
         return 0
 
-    return train
-
-
-def given(arguments: list[str]) -> tuple[list[str], dict]:
-    """Arguments of ``train`` as tyro wants them (all --data together), and ``train_command``'s."""
-    from ..runs.disk import read_config
-
-    parser = argparse.ArgumentParser(prog="lama-ref train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
-    parser.add_argument("--data", action="extend", nargs="+", default=[])
-    known, rest = parser.parse_known_args(arguments)
-    data = ["--data", *known.data] if known.data else []
-    preset = known.preset or "mini"
-    pairs = zip(rest, rest[1:])  # the folder is what is no option, and no option's value
-    places = [Path(b) for a, b in pairs if not a.startswith("--") and not b.startswith("-")]
-    defaults = PRESETS.get(preset, TrainConfig())
-    if known.preset is None and places and (places[0] / "config.json").is_file():
-        defaults = read_config(places[0])
-    chosen = {"preset": preset if preset in PRESETS else "mini", "defaults": defaults}
-    return [*rest, "--preset", preset, *data], chosen
+    return train, [*rest, "--data", *given.data] if given.data else rest

@@ -3,7 +3,8 @@
     python -m lama_ref.evaluation.bench -o data/results/memory.json
 
 measures on the CPU what the operating system says the process held at most; what it held with
-the network loaded and warmed up is given beside it, and so is the estimate of ``strategy="auto"``.
+the network loaded and warmed up is given beside it, and so is an estimate from the tensors alive
+while a small picture is filled.
 """
 
 from __future__ import annotations
@@ -13,18 +14,66 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import tyro
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 from tyro.conf import arg
 
 from ..generator import PRESETS, build_generator
-from ..highres.memory import GIB
-from ..highres.strategies import Crop, Refine, bytes_per_pixel, named
+from ..highres.strategies import Crop, Refine, Strategy, named
 from ..inference import Inpainter
 from ..weights.files import write_json
+
+GIB = 2**30
+
+
+class _LiveTensors(TorchDispatchMode):
+    """Adds up the tensors alive after each operation; those given from outside count nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes, self.peak = WeakIdKeyDictionary(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        for given in _storages((args, kwargs)):
+            self.sizes.setdefault(given, 0)
+        result = func(*args, **(kwargs or {}))
+        for made in _storages(result):
+            self.sizes.setdefault(made, made.nbytes())
+        self.peak = max(self.peak, sum(self.sizes.values()))
+        return result
+
+
+def _storages(tree) -> Iterator[torch.UntypedStorage]:
+    return (leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def peak_of(function: Callable[[], object]) -> int:
+    """Most bytes of tensors alive at once while a function runs, on any device.
+
+    What an operation allocates and frees inside itself (workspaces) is not seen.
+    """
+    with _LiveTensors() as counter:
+        function()
+    return counter.peak
+
+
+def bytes_per_pixel(inpainter: Inpainter, strategy: Strategy, side: int = 128) -> float:
+    """Memory of a pass for each pixel of a picture, measured on a small one, without weights.
+
+    It is the same for all sizes, as each map of the generator grows with the picture.
+    """
+    side = max(1, -(-side // inpainter.multiple)) * inpainter.multiple
+    image, mask = torch.zeros(1, 3, side, side), torch.zeros(1, 1, side, side)
+    mask[..., side // 4 : side // 2, side // 4 : side // 2] = 1
+    return peak_of(lambda: strategy(inpainter, image, mask)) / side**2
 
 
 def peak_now() -> float:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from .. import runtime
 from ..inference import Inpainter
 from ..masks import PRESETS
-from ..pictures import sheets
+from ..pictures import panels
 from ..runtime import __version__
 from ..weights.files import atomic, checksum, write_json
-from ..weights.names import generator_file
+from ..weights.names import find as find_weights
 from . import baselines, report
 from .held_out import SHARE, Pictures, holes, is_photographs, masks_sha256
 from .measure import METRICS, Cell, Judges, choose
@@ -47,6 +47,7 @@ class CardConfig:
         sizes: sides of the pictures in pixels.
         n: number of pictures, at most.
         metrics: of ``lama_ref.evaluation.measure.METRICS``; if empty, all that need no download.
+            Of photographs add frechet-holes,perceptual-lite1: pip install "lama-ref[judge]".
         rivals: models that are measured as well, and to the best of which all are compared.
         seed: of scenes and masks; training uses none from a million on.
         networks: folder with the networks of LPIPS and FID; the cache folder if not given.
@@ -104,7 +105,7 @@ class Model:
         if source in baselines.BASELINES:
             return Model(label or source, {"implementation": baselines.version(source)}, source)
         try:
-            path = generator_file(source)
+            path = find_weights(source, "generator")
         except (ValueError, FileNotFoundError) as error:
             classical = ", ".join(baselines.BASELINES)
             raise type(error)(f"{error}; classical methods are {classical}") from None
@@ -252,12 +253,12 @@ def _show(
     """Write a sheet of the first pictures."""
     images = np.concatenate(list(itertools.islice(pictures.chunks(1), config.panels)))
     masks = masks[: len(images)]
-    rows = {"holes": sheets.hidden(images, masks)}
+    rows = {"holes": panels.hidden(images, masks)}
     for label, m in models.items():
         fill = m.load(config.device, 1)(images, masks)
         rows[label] = np.where(masks[:, None], fill, images)
     with atomic(path, suffix=path.suffix) as temporary:
-        sheets.sheet(rows | {"original": images}).save(temporary, quality=88)
+        panels.sheet(rows | {"original": images}).save(temporary, quality=88)
 
 
 def _stored(path: Path | None, key: dict) -> dict:

@@ -34,7 +34,12 @@ def frechet_distance(fake: NDArray, real: NDArray, counts: NDArray | None = None
             f"not {min(len(x), len(y)):,}: use a kernel distance, which is unbiased for any number"
         )
     a, b = (np.cov(f.T, fweights=counts, ddof=1).reshape(f.shape[1], -1) for f in (x, y))
-    difference = np.average(x, 0, counts) - np.average(y, 0, counts)
+    return gaussian_distance(np.average(x, 0, counts), a, np.average(y, 0, counts), b)
+
+
+def gaussian_distance(mean_a: NDArray, a: NDArray, mean_b: NDArray, b: NDArray) -> float:
+    """The distance of :func:`frechet_distance`, of means (d,) and covariances (d, d)."""
+    difference = mean_a - mean_b
     values, vectors = np.linalg.eigh(a)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     # the eigenvalues of A B are those of the symmetric A^(1/2) B A^(1/2): real, none below 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import distances, networks
+from . import distances, judge, networks
 from .held_out import Pictures
 from .metrics import PICTURE_METRICS, Metric, bootstrap_counts
 from .texture import TexturePatches, resampled, sliced_wasserstein
@@ -28,6 +28,7 @@ METRICS = PICTURE_METRICS | {
     "frechet-segmentation": Metric(
         f"Frechet distance, {_OWN}", network="segmentation", least=networks.WIDTH
     ),
+    **judge.METRICS,
     "fid": Metric(f"Frechet distance, {_INCEPTION}", network="inception", least=2048),
     "kid": Metric(
         f"unbiased squared kernel distance, {_INCEPTION}", "low", False, None, "inception", 20
@@ -74,11 +75,16 @@ class Judges:
     def __init__(self, metrics: Sequence[str], folder: Any = None, device: Any = "cpu") -> None:
         self.features: dict[str, networks.Feature] = {}
         self.pairs: dict[str, networks.Pair] = {}
+        self.judge: judge.Judge | None = None
         self.variants = {}
         for name in metrics:
             network = METRICS[name].network
             self.variants[name] = METRICS[name].variant
             if network is None:
+                continue
+            if network == judge.NETWORK:
+                self.judge = self.judge or judge.Judge(device)
+                self.variants[name] += f" (weights {self.judge.sha256[:12]})"
                 continue
             path, digest = networks.find(network, folder)
             self.variants[name] += f" (weights {digest[:12]})"
@@ -97,6 +103,8 @@ class Cell:
         self.pictures, self.holes, self.judges, self.batch = pictures, holes, judges, batch
         self.patches: TexturePatches | None = None
         self.real: dict[str, NDArray] = {}
+        if "frechet-holes" in judges.variants:
+            judge.check(holes)
 
     def _look_at_real(self) -> None:
         if "swd" in self.judges.variants and self.patches is None:
@@ -126,6 +134,7 @@ class Cell:
         values: dict[str, list[float]] = {}
         features: dict[str, list[NDArray]] = {name: [] for name in judges.features}
         projected: list[list[NDArray]] = []
+        moments: list[list[NDArray]] = []
         for images in self.pictures.chunks(self.batch):
             masks = self.holes[first : first + len(images)]
             result = np.where(masks[:, None], fill(images, masks), images)
@@ -137,6 +146,12 @@ class Cell:
                     one = compute(result, images, masks) if compute else None
                     one = judges.pairs[name](result, images) if one is None else one
                     values.setdefault(name, []).extend(short(v) for v in one)
+            if judges.judge:
+                maps = [judges.judge.look(x) for x in (result, images)]
+                if "perceptual-lite1" in judges.variants:
+                    one = judges.judge.differences(*maps)
+                    values.setdefault("perceptual-lite1", []).extend(short(v) for v in one)
+                moments.append([judges.judge.moments(m, masks) for m in maps])
             for name, look in judges.features.items():
                 features[name].append(look(result))
             if self.patches:
@@ -151,6 +166,9 @@ class Cell:
                 levels = sliced_wasserstein(fake, self.patches.real)
                 one = {"value": np.mean(levels), "levels": [short(v) for v in levels]}
                 one["draws"] = resampled(fake, self.patches.real, counts)
+            elif name == "frechet-holes":
+                fake, real = (np.concatenate(m) for m in zip(*moments))
+                one = judge.frechet_holes(fake, real, counts)
             elif network in features:
                 one = _compare(name, np.concatenate(features[network]), self.real[network], counts)
             else:

@@ -40,7 +40,7 @@ def find(name: str, folder: str | Path | None = None) -> tuple[Path, str]:
         return path, checksum(path)
     entry = names.entry(name)
     files = [entry.file, *entry.others]
-    path = names.find(name)
+    path = names.fetched(name)
     if folder is not None:
         path = next((p for p in (Path(folder, n) for n in files) if p.is_file()), None)
     if path is None:

@@ -15,6 +15,7 @@ activations between blocks instead of keeping them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from tqdm import tqdm
 
 from ..ffc import FFCResidualBlock, Halves
 from ..generator import ResidualBlock, evaluating, pad_to
@@ -35,25 +37,19 @@ class Inpainting(Protocol):
     generator: nn.Module
     device: torch.device
     multiple: int
-    """What the sides of the generator's input are multiples of."""
+    smallest: int
 
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] and (B, 1, H, W) -> (B, 3, H, W), known region included."""
         ...
 
 
-@dataclass(frozen=True)
-class Scale:
-    """One size of the pyramid: what went in, what came out."""
-
-    image: Tensor
-    """(1, 3, H, W), black in the hole."""
-    mask: Tensor
-    """(1, 1, H, W), 1 = hole."""
-    result: Tensor
-    """(1, 3, H, W): the picture with its hole filled."""
-    losses: list[float]
-    """One a step; empty for the smallest size, which is filled in one pass."""
+def at_least(settings: object, **limits: float) -> None:
+    """ValueError if a setting is below its limit, infinite or not a number."""
+    for name, least in limits.items():
+        value = getattr(settings, name)
+        if not least <= value < math.inf:
+            raise ValueError(f"{name} must be at least {least}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -79,12 +75,7 @@ class Refine:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "min_side": 8, "max_scales": 1, "budget": 4096}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be above 0, not {self.lr!r}")
+        at_least(self, steps=1, lr=1e-9, min_side=8, max_scales=1, budget=4096)
 
     def __call__(self, inpainter: Inpainting, image: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] and (B, 1, H, W) -> fill (B, 3, H, W) on the CPU.
@@ -92,38 +83,32 @@ class Refine:
         Raises:
             ValueError: a generator that has no residual blocks to be split at.
         """
-        fills = []
-        for picture, hole in zip(image.split(1), mask.split(1)):
-            result = self.scales(inpainter.generator, picture, hole, inpainter.device)[-1].result
-            if result.shape != picture.shape:
-                result = F.interpolate(result, picture.shape[-2:], mode="bicubic").clamp(0, 1)
-            fills.append(result)
+        size = image.shape[-2:]
+        pairs = zip(image.split(1), mask.split(1))
+        fills = [self.scales(inpainter, *pair)[-1][0] for pair in pairs]
+        if fills[0].shape[-2:] != size:
+            fills = [F.interpolate(fill, size, mode="bicubic").clamp(0, 1) for fill in fills]
         return torch.cat(fills)
 
     def scales(
-        self, generator: nn.Module, image: Tensor, mask: Tensor, device: torch.device | str = "cpu"
-    ) -> list[Scale]:
-        """All sizes of one picture, smallest first: image (1, 3, H, W), mask (1, 1, H, W)."""
-        from tqdm import tqdm
+        self, inpainter: Inpainting, image: Tensor, mask: Tensor
+    ) -> list[tuple[Tensor, list[float]]]:
+        """(fill, one loss a step) of each size of a picture, smallest first, which takes no steps.
 
-        front, rear = split(generator)
-        config = getattr(generator, "config", None)
-        sides = getattr(config, "multiple", 8), getattr(config, "smallest", 8)
-        scales: list[Scale] = []
-        with torch.inference_mode(False), evaluating(generator):
+        ``image`` is (1, 3, H, W), ``mask`` (1, 1, H, W).
+        """
+        front, rear = split(inpainter.generator)
+        results: list[tuple[Tensor, list[float]]] = []
+        with torch.inference_mode(False), evaluating(inpainter.generator):
             hole = (mask > 0.5).float()
             sizes = self.pyramid(torch.where(hole > 0, 0.0, image.float()), hole)
-            total = self.steps * (len(sizes) - 1)
-            off = None if self.progress is None else not self.progress
-            with tqdm(
-                total=total, desc="refine", leave=False, disable=off if total else True
-            ) as bar:
-                for known, hole in sizes:
-                    coarse = scales[-1].result if scales else None
-                    inputs = known.to(device), hole.to(device)
-                    result, losses = self._one(front, rear, *inputs, sides, coarse, bar)
-                    scales.append(Scale(known, hole, result.clamp(0, 1).cpu(), losses))
-        return scales
+            sides = inpainter.multiple, inpainter.smallest
+            for pair in sizes:
+                known, hole = (x.to(inpainter.device) for x in pair)
+                coarse = results[-1][0].to(inpainter.device) if results else None
+                fill, losses = self._one(front, rear, known, hole, sides, coarse)
+                results.append((fill.clamp(0, 1).cpu(), losses))
+        return results
 
     def pyramid(self, image: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """(image, mask) of all sizes, smallest first; the hole grows where pixels merge."""
@@ -142,37 +127,31 @@ class Refine:
 
     def _one(
         self, front: nn.Module, rear: list[nn.Module], image: Tensor, mask: Tensor,
-        sides: tuple[int, int], coarse: Tensor | None, bar,
+        sides: tuple[int, int], coarse: Tensor | None,
     ) -> tuple[Tensor, list[float]]:  # fmt: skip
         """Fill one size, in agreement with the result of the next smaller one if there is any."""
         height, width = image.shape[-2:]
         padded, hole = pad_to(image, *sides), (pad_to(mask, *sides) >= _EPS).float()
         with torch.no_grad():
             z = front(torch.cat([padded * (1 - hole), hole], 1))  # map or (local, global)
-        losses: list[float] = []
-        if coarse is not None:
-            halves = [z] if isinstance(z, Tensor) else [half for half in z if half is not None]
-            variables = [half.requires_grad_() for half in halves]
-            optimizer = torch.optim.Adam(variables, lr=self.lr)
-            coarse = coarse.to(image.device)
-            inner = erode((_resize(mask, _half(mask)) >= 1 - _EPS).float())
-            for step in range(1, self.steps + 1):
-                last = step == self.steps
-                with torch.set_grad_enabled(not last):
-                    prediction = _run(rear, z)
-                    small = halve(prediction[..., :height, :width])
-                    loss = _mean_l1(prediction, padded, 1 - hole) + _mean_l1(small, coarse, inner)
-                losses.append(loss.item())
-                if not last:
-                    optimizer.zero_grad()
-                    loss.backward(inputs=variables)
-                    optimizer.step()
-                bar.update()
-        else:
-            with torch.no_grad():
+            if coarse is None:
+                return torch.where(hole > 0, _run(rear, z), padded)[..., :height, :width], []
+        variables = [z] if isinstance(z, Tensor) else [half for half in z if half is not None]
+        optimizer = torch.optim.Adam([half.requires_grad_() for half in variables], lr=self.lr)
+        inner = erode((_resize(mask, coarse.shape[-2:]) >= 1 - _EPS).float())
+        quiet = None if self.progress is None else not self.progress
+        losses = []
+        for left in tqdm(range(self.steps)[::-1], desc="refine", leave=False, disable=quiet):
+            with torch.set_grad_enabled(left > 0):  # the last pass only shows the result
                 prediction = _run(rear, z)
-        result = torch.where(hole > 0, prediction, padded)
-        return result[..., :height, :width], losses
+                small = halve(prediction[..., :height, :width])
+                loss = _mean_l1(prediction, padded, 1 - hole) + _mean_l1(small, coarse, inner)
+            losses.append(loss.item())
+            if left:
+                optimizer.zero_grad()
+                loss.backward(inputs=variables)
+                optimizer.step()
+        return torch.where(hole > 0, prediction, padded)[..., :height, :width], losses
 
 
 def split(generator: nn.Module) -> tuple[nn.Module, list[nn.Module]]:
@@ -213,9 +192,6 @@ def _mean_l1(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
     return ((a - b).abs() * where).sum() / (where.sum() * a.shape[1]).clamp(min=1)
 
 
-# --------------------------------------------------------------------------- pictures
-
-
 def blur(x: Tensor, sigma: float, radius: int, border: str = "reflect") -> Tensor:
     """Gaussian blur, (B, C, H, W); ``border`` as in ``torch.nn.functional.pad``."""
     taps = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
@@ -229,15 +205,11 @@ def blur(x: Tensor, sigma: float, radius: int, border: str = "reflect") -> Tenso
 
 def halve(x: Tensor) -> Tensor:
     """5x5 blur with sigma 1, then bilinear to half the sides, rounded down."""
-    return _resize(blur(x, 1, 2), _half(x))
+    return _resize(blur(x, 1, 2), (x.shape[-2] // 2, x.shape[-1] // 2))
 
 
-def _half(x: Tensor) -> tuple[int, int]:
-    return x.shape[-2] // 2, x.shape[-1] // 2
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
 
 
 def erode(mask: Tensor, radius: int = 7) -> Tensor:

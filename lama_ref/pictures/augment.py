@@ -10,7 +10,7 @@ flip         1/2   mirrors left and right
 perspective  1/2   moves the corners of the window that is cut out inward, by abs(N(0, s)) of its
                    side each, with s uniform in (0, 0.06)
 affine       1/2   turns by up to 40 degrees; stretches x and y, each by 0.7 to 1.3
-contrast     1/2   equalises brightness locally (CLAHE), with a clip limit of 1 to 4
+contrast     1/2   equalises lightness locally (CLAHE, 8 x 8 tiles), with a clip limit of 1 to 4
 colour       1/2   contrast by 0.8 to 1.2, brightness by up to 0.2; and, with odds of 1/2 as well,
                    hue by up to 10 degrees, saturation by 0.7 to 1.3, brightness by up to 0.02
 ===========  ====  ===============================================================================
@@ -24,9 +24,8 @@ Departures from the published code, and why:
   pixels at the corners and no homography, are left out.
 * It cuts at full resolution. Here the window's side is ``zoom`` times the crop's, so that small
   crops show more than plain patches, and shrinking is anti-aliased. ``zoom=(1, 1)`` is published.
-* CLAHE works on luminance (there: L of Lab), with tiles of 32 px (there: 8 x 8 of them, the same
-  at 256 px). Saturation is scaled (there: shifted, which tints grey pixels red), and hue turns
-  about the grey axis of RGB, so that all of "colour" is one affine map of (R, G, B).
+* Saturation is scaled (there: shifted, which tints grey pixels red), and hue turns about the grey
+  axis of RGB, so that all of "colour" is one affine map of (R, G, B).
 
 Source: LaMa, supplementary material, and the published training configuration ("distortions").
 """
@@ -45,7 +44,6 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Range = tuple[float, float]
 _CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-_TILE = 32
 
 
 def augment(
@@ -200,43 +198,27 @@ def hue_matrix(angle: float, saturation: float) -> NDArray[np.float64]:
     return grey + saturation * (np.cos(angle) * (np.eye(3) - grey) + np.sin(angle) * cross)
 
 
-def equalise(image: Floats, clip: float, tile: int = _TILE) -> Floats:
-    """Contrast-limited adaptive histogram equalisation (CLAHE) of the luminance.
-
-    In each tile a histogram, cut off at ``clip`` times its mean and the excess spread evenly,
-    gives a curve from old to new brightness; between the centres of tiles, curves are blended.
+def equalise(image: Floats, clip: float) -> Floats:
+    """Contrast-limited adaptive histogram equalisation (CLAHE) of the lightness, L of Lab.
 
     Args:
         image: (3, H, W) float32 in [0, 1].
-        clip: 1 leaves the image nearly as it is.
+        clip: limit of a tile's histogram, relative to its mean; 1 changes little.
 
-    Source: Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV, 1994.
+    Raises:
+        ModuleNotFoundError: OpenCV is not installed.
     """
-    luma = np.array((0.299, 0.587, 0.114), np.float32) @ image.reshape(3, -1)
-    shape = height, width = image.shape[1:]
-    values = (luma * 255 + 0.5).astype(np.uint8).reshape(shape)
-    rows, columns = max(1, height // tile), max(1, width // tile)
-    high, wide = -(-height // rows), -(-width // columns)
-    padding = ((0, rows * high - height), (0, columns * wide - width))
-    padded = np.pad(values, padding, "symmetric").reshape(rows, high, columns, wide)
-    which = np.arange(rows * columns).reshape(rows, 1, columns, 1) * 256
-    counts = np.bincount((which + padded).ravel(), minlength=rows * columns * 256)
-    counts = counts.reshape(rows, columns, 256)
-    limit = max(1, int(clip * high * wide / 256))
-    excess = np.maximum(counts - limit, 0).sum(-1, keepdims=True)
-    curves = np.cumsum(np.minimum(counts, limit) + excess / 256, -1) / (high * wide)  # in [0, 1]
-    y, x = (np.arange(n) / side - 0.5 for n, side in zip(shape, (high, wide)))  # as OpenCV
-    new = np.zeros(shape, np.float32)
-    for row, down in _blend(y, rows):
-        for column, across in _blend(x, columns):
-            picked = curves[row[:, None], column, values]
-            new += (down[:, None] * across * picked).astype(np.float32)
-    return np.clip(image + (new - luma.reshape(shape)), 0, 1, dtype=np.float32)
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            'the augmentation "contrast" needs OpenCV: pip install opencv-python-headless, or '
+            "train without it, with --augmentations"
+        ) from None
 
-
-def _blend(position: NDArray, n: int):
-    """The two of n tile centres (at 0, 1, ...) around each position, and their shares."""
-    low = np.floor(position)
-    share = position - low
-    for index, weight in ((low, 1 - share), (low + 1, share)):
-        yield np.clip(index, 0, n - 1).astype(int), weight
+    cv2.setNumThreads(1)  # its threads do not survive the fork of a DataLoader's workers
+    pixels = np.ascontiguousarray((image.transpose(1, 2, 0) * 255 + 0.5).astype(np.uint8))
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = cv2.createCLAHE(clip, (8, 8)).apply(lab[..., 0])
+    pixels = cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return pixels.transpose(2, 0, 1) / np.float32(255)

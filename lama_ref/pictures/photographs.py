@@ -11,8 +11,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -35,53 +33,44 @@ def list_images(folder: PathLike) -> list[Path]:
     return [Path(folder, name) for name in image_names(folder)]
 
 
-def image_names(folder: PathLike, others: Counter[str] | None = None) -> Iterator[str]:
+def image_names(folder: PathLike) -> list[str]:
     """Names, relative to a folder, of all image files in it and below, in a fixed order.
 
-    Only directories are read, so a million files take seconds. Links to folders are followed,
-    except back to a folder that the link lies in. Hidden files (".name") are left out. The
-    suffixes of files that are no images are counted in ``others``.
+    Only directories are read, so a million files take seconds. Links to folders are followed, but
+    no folder is listed twice. What is hidden (".name") is left out.
 
     Raises:
         FileNotFoundError: there is no such folder.
+        OSError: a folder in it cannot be read.
         ValueError: no file in it ends, in either case, in one of `SUFFIXES`.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"{folder} is not a folder; expected one of images: check the path")
-    others = Counter() if others is None else others
-    names = _walk(os.fspath(folder), "", (), others)
-    first = next(names, None)
-    if first is None:
-        found = ", ".join(
-            f"{n} {suffix or 'without suffix'}" for suffix, n in others.most_common(5)
-        )
-        raise ValueError(
-            f"no image in {folder}; expected {', '.join(SUFFIXES)}, found {found or 'no file'}: "
-            "check the path"
-        )
-    return chain((first,), names)
-
-
-def _walk(folder: str, inside: str, above: tuple[str, ...], others: Counter[str]) -> Iterator[str]:
-    """Images below a folder, sorted part by part; counts the suffixes of other files."""
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    above = (*above, os.path.realpath(folder))
-    for entry in listed:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.name.startswith("."):
+    names, others, seen = [], Counter(), set()
+    for place, folders, files in os.walk(folder, onerror=_complain, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
             continue
-        try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError:  # a link that leads to itself
-            is_folder = is_file = False
-        if is_folder:
-            if not entry.is_symlink() or os.path.realpath(entry.path) not in above:
-                yield from _walk(entry.path, f"{inside}{entry.name}{os.sep}", above, others)
-        elif suffix in SUFFIXES and is_file:
-            yield inside + entry.name
-        else:
-            others[suffix] += 1
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = os.path.relpath(place, folder)
+        for name in files:
+            suffix = os.path.splitext(name)[1].lower()
+            if not name.startswith(".") and suffix in SUFFIXES:
+                names.append(name if inside == os.curdir else os.path.join(inside, name))
+            elif not name.startswith("."):
+                others[suffix or "without suffix"] += 1
+    if not names:
+        found = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(5)) or "no file"
+        raise ValueError(
+            f"no image in {folder}; expected {', '.join(SUFFIXES)}, found {found}: check the path"
+        )
+    return sorted(names, key=lambda name: name.split(os.sep))  # as paths, part by part
+
+
+def _complain(error: OSError) -> None:
+    raise error
 
 
 def read_image(path: PathLike | IO[bytes]) -> Pixels:

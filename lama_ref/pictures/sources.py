@@ -12,7 +12,8 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,26 +28,23 @@ GIVE_UP = 50  # unreadable files in a row
 _VIEW = (0.4, 1.0)
 
 Names = tuple[str, ...]
+Photo = NDArray[np.uint8] | str
+"""A photograph (H, W, 3), or what is wrong with its file."""
+Read = Callable[[Path], Photo]
 
 
-class Source:
-    """One thing to draw pictures from; see :func:`open_sources`."""
-
-    def __init__(self, weight: float, augmentations: Names, zoom: augment.Range) -> None:
-        self.weight, self.augmentations, self.zoom = weight, augmentations, zoom
-
-    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
-        """(3, size, size) float32 in [0, 1]."""
-        raise NotImplementedError
-
-
-class Scenes(Source):
+@dataclass
+class Scenes:
     """Procedural scenes, of which 0.4 to 1 of the width is seen (log-uniform).
 
     A crop of a photograph shows patterns large; so do these. They have perspective of their own.
     """
 
-    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+    weight: float
+    augmentations: Names
+
+    def sample(self, size: int, rng: np.random.Generator, read: Read) -> NDArray[np.float32]:
+        """(3, size, size) float32 in [0, 1]."""
         scene, view = scenes.sample_scene(rng), _VIEW[0] * (_VIEW[1] / _VIEW[0]) ** rng.random()
         return augment.recolour(scene.render(size, view)[0], rng, self.augmentations)
 
@@ -54,76 +52,43 @@ class Scenes(Source):
         return "scenes"
 
 
-class Photos(Source):
+@dataclass
+class Photos:
     """The image files of a folder, read when they are drawn.
 
     Raises:
         FileNotFoundError, ValueError: there is no such folder, or no image in it.
     """
 
-    def __init__(self, folder: str, *rest) -> None:
-        super().__init__(*rest)
-        self.folder = folder
-        # End to end in one string of bytes: a list of a million names would be copied into
-        # every worker, name by name, as Python counts references to them.
-        names = [os.fsencode(name) for name in photographs.image_names(folder)]
-        self._names, self._ends = b"".join(names), np.cumsum([len(name) for name in names])
+    folder: str
+    weight: float
+    augmentations: Names
+    zoom: augment.Range
+
+    def __post_init__(self) -> None:
+        # One array of bytes: a list of a million names would be copied into every worker, name by
+        # name, as Python counts references to them.
+        self.names = np.array([os.fsencode(name) for name in photographs.image_names(self.folder)])
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.names)
 
     def path(self, index: int) -> Path:
-        start = self._ends[index - 1] if index else 0
-        return Path(self.folder, os.fsdecode(self._names[start : self._ends[index]]))
+        return Path(self.folder, os.fsdecode(self.names[index]))
 
-    def sample(self, size: int, rng: np.random.Generator, cache: Cache) -> NDArray[np.float32]:
+    def sample(self, size: int, rng: np.random.Generator, read: Read) -> NDArray[np.float32]:
+        """(3, size, size) float32 in [0, 1]; ValueError after `GIVE_UP` unreadable files."""
         for _ in range(GIVE_UP):
-            photo = cache.read(self.path(int(rng.integers(len(self)))))
-            if photo is not None:
+            photo = read(self.path(int(rng.integers(len(self)))))
+            if not isinstance(photo, str):
                 return augment.augment(photo, size, rng, self.augmentations, self.zoom)
         raise ValueError(
-            f"{GIVE_UP} files in a row are unreadable in {self.folder}, such as: "
-            f"{cache.first_error(self.folder)}; `lama-ref doctor data {self.folder}` lists them"
+            f"{GIVE_UP} files in a row are unreadable in {self.folder}, the last because: "
+            f"{photo}; `lama-ref doctor data {self.folder}` lists them"
         )
 
     def __str__(self) -> str:
         return f"{self.folder} ({len(self)} files)"
-
-
-class Cache:
-    """Decoded photographs, up to a number of bytes, and what was wrong with the unreadable ones.
-
-    What is in stays in: with files drawn at random, no rule of replacement would do better.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.bytes, self.skipped = limit, 0, 0
-        self.photos: dict[Path, NDArray[np.uint8]] = {}
-        self.errors: dict[Path, str] = {}
-
-    def read(self, path: Path) -> NDArray[np.uint8] | None:
-        """The photograph (H, W, 3), or None, counted and warned about once, if unreadable."""
-        if path in self.photos:
-            return self.photos[path]
-        if path not in self.errors:
-            try:
-                photo = photographs.read_image(path)
-            except (ValueError, OSError) as error:
-                self.errors[path] = str(error)
-                warnings.warn(f"skipping an unreadable file: {error}", stacklevel=4)
-            else:
-                worker = torch.utils.data.get_worker_info()
-                if self.bytes + photo.nbytes <= self.limit // (worker.num_workers if worker else 1):
-                    self.photos[path], self.bytes = photo, self.bytes + photo.nbytes
-                return photo
-        self.skipped += 1
-        return None
-
-    def first_error(self, folder: str) -> str:
-        return next(e for path, e in self.errors.items() if path.is_relative_to(folder))
-
-    def __getstate__(self) -> dict:  # workers start with an empty one
-        return self.__dict__ | {"photos": {}, "bytes": 0}
 
 
 class Mixture:
@@ -131,17 +96,35 @@ class Mixture:
 
     Attributes:
         sources: what is mixed.
+        skipped: how often an unreadable file was drawn, and another in its place.
     """
 
-    def __init__(self, sources: Sequence[Source], cache_bytes: int = CACHE_BYTES) -> None:
-        self.sources = tuple(sources)
+    def __init__(self, sources: Sequence[Scenes | Photos], cache_bytes: int = CACHE_BYTES) -> None:
+        self.sources, self.skipped = tuple(sources), 0
         self._odds = np.cumsum([source.weight for source in sources])
-        self._cache = Cache(cache_bytes)
+        self._limit, self._bytes = cache_bytes, 0
+        self._known: dict[Path, Photo] = {}
 
-    @property
-    def skipped(self) -> int:
-        """How often an unreadable file was drawn, and another in its place."""
-        return self._cache.skipped
+    def read(self, path: Path) -> Photo:
+        """A photograph, or what is wrong with it, which is counted, and warned about once.
+
+        Photographs stay in memory up to the limit: with files drawn at random, no rule of
+        replacement would do better.
+        """
+        if path not in self._known:
+            try:
+                photo = photographs.read_image(path)
+            except (ValueError, OSError) as error:
+                self._known[path] = str(error)
+                warnings.warn(f"skipping an unreadable file: {error}", stacklevel=4)
+            else:
+                worker = torch.utils.data.get_worker_info()
+                share = self._limit // (worker.num_workers if worker else 1)
+                if self._bytes + photo.nbytes > share:
+                    return photo
+                self._known[path], self._bytes = photo, self._bytes + photo.nbytes
+        self.skipped += isinstance(self._known[path], str)
+        return self._known[path]
 
     def sample(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """One picture, (3, size, size) float32 RGB in [0, 1].
@@ -153,13 +136,14 @@ class Mixture:
             ValueError: size below 1, or `GIVE_UP` unreadable files in a row.
         """
         drawn = np.searchsorted(self._odds, rng.random() * self._odds[-1], side="right")
-        return self.sources[min(drawn, len(self.sources) - 1)].sample(size, rng, self._cache)
+        return self.sources[min(drawn, len(self.sources) - 1)].sample(size, rng, self.read)
 
     def digest(self) -> str:
         """Hash of the shares and of the files' names: the same pictures wherever they lie."""
-        kinds = [
-            [type(s).__name__, s.weight, getattr(s, "_names", b"").hex()] for s in self.sources
-        ]
+        kinds = []
+        for source in self.sources:
+            names = b"".join(source.names.tolist()) if isinstance(source, Photos) else b""
+            kinds.append([type(source).__name__, source.weight, names.hex()])
         return hashlib.sha256(json.dumps(kinds).encode()).hexdigest()
 
     def __str__(self) -> str:
@@ -191,11 +175,11 @@ def open_sources(
     specs = [specs] if isinstance(specs, str) else list(specs)
     if not specs:
         raise ValueError('no source of pictures; expected "scenes" or a folder of photographs')
-    settings = augment.checked(augmentations), augment.checked_zoom(zoom)
+    names, zoom = augment.checked(augmentations), augment.checked_zoom(zoom)
     return Mixture(
         [
-            Scenes(weight, *settings) if name == "scenes" else Photos(name, weight, *settings)
-            for name, weight in map(parse, specs)
+            Scenes(weight, names) if folder == "scenes" else Photos(folder, weight, names, zoom)
+            for folder, weight in map(parse, specs)
         ],
         cache_bytes,
     )

@@ -15,7 +15,7 @@ from ..losses import LaMaLoss
 from ..perceptual import EfficientNetLite, Features, PerceptualLoss, Remembering
 from ..training import TrainState, unwrap
 from ..weights.format import Networks, settings
-from ..weights.names import EFFICIENTNETS, load_efficientnet, load_encoder, load_training, result_of
+from ..weights.names import EFFICIENTNETS, RESULTS, load_efficientnet, load_encoder, load_training
 from . import disk
 from .recipes import TrainConfig
 
@@ -51,11 +51,10 @@ def build_state(
         for module in network.modules():
             if config.freeze_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+    if world > 1:
+        g, d = _wrap(g, config, device), d and _wrap(d, config, device)
     adam = torch.optim.Adam(g.parameters(), config.lr)
     adam_d = d and torch.optim.Adam(d.parameters(), config.lr_discriminator)
-    if world > 1:
-        wrapped = _wrap(g, config, device), d and _wrap(d, config, device)
-        return TrainState(wrapped[0], adam, wrapped[1], adam_d, average)
     return TrainState(g, adam, d, adam_d, average)
 
 
@@ -64,20 +63,19 @@ def load_start(start: str | Path) -> Networks:
     :func:`lama_ref.weights.names.load_training`.
     """
     folder = Path(start)
-    if folder.is_dir() and result_of(folder) is None:
+    if folder.is_dir() and not any((folder / file).exists() for file in RESULTS):
         if (saved := disk.load_checkpoint(folder)) is not None:
             return disk.networks(saved)
     return load_training(start)
 
 
 def _wrap(network: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
-    gpu = device.type == "cuda"
+    """Let a network average its gradients with those of other processes."""
     if config.sync_batchnorm:
-        if not gpu:
+        if device.type != "cuda":
             raise ValueError("sync_batchnorm needs GPUs: torch has it for CUDA alone")
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    devices = [device] if gpu else None
-    return nn.parallel.DistributedDataParallel(network, devices, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
 
 def new_discriminator(config: TrainConfig) -> Discriminator | ProjectedDiscriminator:
@@ -90,9 +88,9 @@ def new_discriminator(config: TrainConfig) -> Discriminator | ProjectedDiscrimin
 
 def _alike(new: nn.Module, started: nn.Module) -> bool:
     """Whether a run can go on with the discriminator that it starts from."""
-    if not isinstance(new, ProjectedDiscriminator):
-        return type(new) is type(started)
-    return settings(new) == settings(started)
+    if isinstance(new, ProjectedDiscriminator):
+        return settings(new) == settings(started)
+    return type(new) is type(started)
 
 
 def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> LaMaLoss:
@@ -120,15 +118,3 @@ def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> 
 def _some(features: Features, stages: Sequence[int], wanted: Sequence[int]) -> Features:
     chosen = [stages.index(stage) for stage in wanted]
     return lambda image: [maps[i] for maps in [features(image)] for i in chosen]
-
-
-def without_sync(network: nn.Module) -> nn.Module:
-    """Replace SyncBatchNorm by BatchNorm, so that one process alone can run the network."""
-    for name, child in network.named_children():
-        if isinstance(child, nn.SyncBatchNorm):
-            plain = nn.BatchNorm2d(child.num_features, child.eps, child.momentum)
-            plain.load_state_dict(child.state_dict())
-            setattr(network, name, plain.to(child.weight.device).train(child.training))
-        else:
-            without_sync(child)
-    return network

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,9 +11,7 @@ from torch import Tensor
 
 from .. import masks
 from ..pictures import sources
-
-if TYPE_CHECKING:
-    from .recipes import TrainConfig
+from .recipes import TrainConfig
 
 
 class Batches(torch.utils.data.Dataset):
@@ -44,15 +42,18 @@ class Batches(torch.utils.data.Dataset):
         skipped = self.mixture.skipped - before
         return torch.from_numpy(np.stack(images)), masks.to_tensor(np.stack(holes)), skipped
 
-    def loader(self, first: int, workers: int, device: torch.device) -> Iterator:
+    def loader(self, first: int, device: torch.device) -> Iterator:
         """The batches from a step on, prepared by ``workers`` processes."""
+        workers, gpu = self.config.workers, device.type == "cuda"
+        if workers is None:
+            workers = min(12, (os.cpu_count() or 2) - 1) if gpu else 0
         loader = torch.utils.data.DataLoader(
             self,
             batch_size=None,
             sampler=range(first, len(self)),
             num_workers=workers,
             generator=torch.Generator(),  # else it draws from the global one, each time anew
-            pin_memory=device.type == "cuda",
+            pin_memory=gpu,
             prefetch_factor=4 if workers else None,
         )
         try:

@@ -1,10 +1,10 @@
 """A run: the loop around the training step, made to be interrupted.
 
 A run is a folder. ``config.json`` says what is trained, ``log.jsonl`` how it goes,
-``panels/`` shows it, ``checkpoint.pt`` (and the one before, ``checkpoint.previous.pt``) holds all
-that is needed to continue: both networks, their optimisers, the moving average, every random
-state and the position in the data. A run that was killed at any moment and continued gives, with
-the same number of threads, the same bits as one that was not.
+``panels/`` shows it, ``checkpoint.pt`` holds all that is needed to continue: both networks, their
+optimisers, the moving average, torch's random state and the position in the data. A run that was
+killed at any moment and continued gives, with the same number of threads, the same bits as one
+that was not.
 
 Several processes: ``torchrun --nproc_per_node 2 -m lama_ref train FOLDER``. Each takes every n-th
 sample of the batch. BatchNorm normalises by what its own process sees, as was published (unless
@@ -13,9 +13,7 @@ sample of the batch. BatchNorm normalises by what its own process sees, as was p
 
 from __future__ import annotations
 
-import copy
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -35,9 +33,8 @@ from ..pictures import panels
 from ..training import settle_batchnorm, training_step, unwrap
 from ..weights import format
 from ..weights.files import write_json
-from ..weights.format import layout, save_training
 from . import disk
-from .assemble import build_loss, build_state, without_sync
+from .assemble import build_loss, build_state
 from .batches import Batches
 from .processes import processes, stop_signal
 from .recipes import TrainConfig, from_dict
@@ -87,23 +84,23 @@ def train(
     if resume not in ("auto", "never"):
         raise ValueError(f"resume must be 'auto' or 'never', not {resume!r}")
     folder = Path(folder)
-    with processes(config.device) as (rank, world, local):
+    with processes(config.device) as (rank, world):
         with disk.locked(folder) if rank == 0 else nullcontext():
-            run = Run(config, folder, resume, rank, world, local)
+            run = Run(config, folder, resume, rank, world)
             return run.go(progress and rank == 0, on_log if rank == 0 else None)
 
 
 class Run:
     """A run in its folder; see :func:`train`. Only the first of several processes writes."""
 
-    def __init__(self, config, folder, resume="auto", rank=0, world=1, local=0):
+    def __init__(
+        self, config: TrainConfig, folder: Path, resume: str = "auto", rank: int = 0, world: int = 1
+    ) -> None:
         for _, _, n in config.stages:
             if n % world:
                 raise ValueError(f"a batch of {n} cannot be shared by {world} processes")
         self.config, self.folder, self.rank, self.world = config, folder, rank, world
         self.device = runtime.device(config.device)
-        if self.device.type == "cuda" and world > 1:
-            self.device = torch.device("cuda", local)
         saved = disk.load_checkpoint(folder)
         if saved is not None and resume == "never":
             raise ValueError(f"{folder} holds a run already: continue it, or take another folder")
@@ -119,12 +116,13 @@ class Run:
         self.progress: dict[str, Any] = dict(sums={}, seconds=0.0, waited=0.0, skipped=0)
         if saved is not None:
             self.state.load_state_dict(saved)
-            disk.set_random_states(saved["random"])
+            torch.set_rng_state(saved["random"]["torch"])
+            for device, state in enumerate(saved["random"]["cuda"][: torch.cuda.device_count()]):
+                torch.cuda.set_rng_state(state, device)
             self.progress = saved["progress"]
         if rank == 0:
             disk.tidy(folder)
             write_json(folder / "config.json", asdict(config))
-            self.tensorboard = disk.tensorboard(folder, self.state.step)
             disk.cut_log(folder / "log.jsonl", self.state.step)
 
     def go(self, bar: bool = True, on_log: Callable[[dict], object] | None = None) -> Path:
@@ -132,13 +130,9 @@ class Run:
         from tqdm import tqdm
 
         config, state, progress = self.config, self.state, self.progress
-        w = config.weights
-        everywhere = max(w.l1_known, w.l1_hole)
+        everywhere = max(config.weights.l1_known, config.weights.l1_hole)
         l1_alone = LaMaLoss(None, weights=LossWeights(everywhere, everywhere))
-        workers = config.workers
-        if workers is None:
-            workers = 0 if self.device.type == "cpu" else min(12, (os.cpu_count() or 2) - 1)
-        data = self.data.loader(state.step, workers, self.device)
+        data = self.data.loader(state.step, self.device)
         with (
             stop_signal() as told,
             tqdm(total=config.steps, initial=state.step, disable=not bar, unit="step") as shown,
@@ -152,18 +146,18 @@ class Run:
                 self._count(terms, mask)
                 progress["seconds"] += time.perf_counter() - begun
                 shown.update()
-                if state.step % config.log_every == 0 or state.step == config.steps:
+                last = state.step == config.steps
+                if state.step % config.log_every == 0 or last:
                     line = self._log()
                     shown.set_postfix(hole_l1=f"{line['hole_l1']:.3f}")
                     if on_log is not None:
                         on_log(line)
                 stopped = self._stopped(told.is_set())
-                last = stopped or state.step == config.steps
-                if state.step % config.save_every == 0 or last:
+                if state.step % config.save_every == 0 or last or stopped:
                     self._save()
                 if state.step % config.panel_every == 0 and self.rank == 0:
                     self._panel()
-                if stopped and state.step < config.steps:
+                if stopped and not last:
                     raise KeyboardInterrupt(
                         f"stopped at step {state.step}; the same command continues"
                     )
@@ -180,11 +174,8 @@ class Run:
         return bool(told_any)
 
     def _next(self, data: Iterator) -> tuple[Tensor, Tensor]:
-        *batch, skipped = next(data)
+        image, mask, skipped = next(data)
         self.progress["skipped"] += skipped
-        return self._move(*batch)
-
-    def _move(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         image = image.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         return image, mask.to(self.device, non_blocking=True)
 
@@ -230,9 +221,6 @@ class Run:
         progress["sums"] = {}
         if self.rank == 0:
             disk.append(self.folder / "log.jsonl", json.dumps(line))
-            for name, value in line.items():
-                if self.tensorboard is not None and name != "step":
-                    self.tensorboard.add_scalar(name, value, state.step)
         return line
 
     def _save(self) -> None:
@@ -244,38 +232,53 @@ class Run:
             saved = self.state.state_dict() | {"progress": self.progress}
             networks = unwrap(self.state.generator), unwrap(self.state.discriminator)
             saved |= {
-                "random": disk.random_states(),
+                "random": {  # of numpy's and Python's nothing is drawn in training
+                    "torch": torch.get_rng_state(),
+                    "cuda": torch.cuda.get_rng_state_all(),
+                },
                 "config": json.dumps(asdict(self.config)),
-                "networks": json.dumps(layout(*networks)),
+                "networks": json.dumps(format.layout(*networks)),
                 "data": self.data.mixture.digest(),
             }
             disk.save_checkpoint(self.folder, saved)
 
     def _settled(self, data: Iterator, batches: int) -> Generator:
         """A copy of what would be saved, its BatchNorm statistics averaged anew."""
-        g: Any = self.state.average
-        g = without_sync(copy.deepcopy(unwrap(self.state.generator) if g is None else g))
-        g.requires_grad_(False)
+        average: Any = self.state.average
+        network = unwrap(self.state.generator) if average is None else average
+        with torch.random.fork_rng([]):  # to build one draws weights; none of them is SyncBatchNorm
+            g = Generator(network.config)
+        g.load_state_dict(network.state_dict())
+        g.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore
         if batches and not self.config.freeze_batchnorm:
-            settle_batchnorm(g, data, batches)
-        return g.eval()
+            settle_batchnorm(g, (self._next(data) for _ in range(batches)), batches)
+        return g.requires_grad_(False).eval()
 
     def _panel(self) -> None:
-        n = min(8, self.config.settle)
-        last = (self.data[len(self.data) - 1 - i][:2] for i in range(n))
-        g = self._settled((self._move(*batch) for batch in last), n)
+        n, end = min(8, self.config.settle), len(self.data)
+        g = self._settled(((*self.data[end - 1 - i][:2], 0) for i in range(n)), n)
         size = max(size for _, size, _ in self.config.stages)
         path = self.folder / "panels" / f"{self.state.step:07}.jpg"
         panels.write(path, g, self.config.panels, self.config.masks, size)
 
     def _finish(self, data: Iterator) -> Path:
-        path = self.folder / "weights.safetensors"
+        """Write weights, the networks to go on training from, and a model card."""
+        path, config = self.folder / "weights.safetensors", self.config
         if self.rank == 0:
-            rest = (self._next(data) for _ in range(self.config.settle))
-            settled = self._settled(rest, self.config.settle)
+            settled = self._settled(data, config.settle)
             format.save(settled, path)
             networks = (unwrap(self.state.generator), unwrap(self.state.discriminator))
-            save_training(self.folder / "training.safetensors", *networks)
-            about = asdict(self.config), str(self.data.mixture), self.progress["seconds"]
-            disk.write_card(path, settled, *about, device=str(self.device))
+            format.save_training(self.folder / "training.safetensors", *networks)
+            licence = "that of lama_ref, Apache-2.0, as far as it can grant it"
+            if config.start:
+                licence = f"begun from {config.start}: what holds for that, see its card"
+            disk.write_card(
+                path,
+                settled,
+                training=asdict(config),
+                data=str(self.data.mixture),
+                seconds=round(self.progress["seconds"]),
+                device=f"{self.device}, {torch.get_num_threads()} threads",
+                licence=f"{licence}; training pictures have terms of their own",
+            )
         return path

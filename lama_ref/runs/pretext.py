@@ -19,6 +19,10 @@ from torch import Tensor
 
 from ..perceptual import FeatureConfig, FeatureNet
 from ..pictures import scenes
+from ..runtime import at_least
+from ..weights import format
+from ..weights.names import load_features
+from . import disk
 
 PRESENT = 0.01  # share of a picture from which on a label counts as occurring
 
@@ -46,9 +50,7 @@ class PretextConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "held_out"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        at_least(self, steps=1, held_out=1)
         if not self.stages or self.stages[0][0] != 0:
             raise ValueError(f"stages must start at 0, not {self.stages}")
         if self.pretext not in ("segmentation", "classification"):
@@ -83,12 +85,12 @@ def pretext_loss(network: FeatureNet, pretext: str, image: Tensor, labels: Tenso
 
 
 def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -> Path:
-    """Train a feature network on scenes; writes ``PRETEXT-KIND.safetensors``, card and log."""
-    from tqdm import tqdm
+    """Train a feature network on scenes; writes ``PRETEXT-KIND.safetensors``, card and log.
 
-    from ..weights import format
-    from ..weights.files import checksum, write_json
-    from ..weights.names import load_features
+    Raises:
+        FloatingPointError: the loss is not a number any more; nothing is written.
+    """
+    from tqdm import tqdm
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,8 +98,7 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
     network = FeatureNet(FeatureConfig(config.kind, len(scenes.LABELS)))
     optimizer = torch.optim.Adam(network.parameters(), config.lr)
     lines, losses, start = [], [], time.time()
-    bar = tqdm(range(config.steps), disable=not progress, unit="step")
-    for step in bar:
+    for step in tqdm(range(config.steps), disable=not progress, unit="step"):
         rng = np.random.default_rng((config.seed, step))
         size, n = [s for s in config.stages if s[0] * config.steps <= step][-1][1:]
         image, labels = map(torch.from_numpy, scenes.batch(n, size, rng))
@@ -109,28 +110,22 @@ def train(config: PretextConfig, folder: str | Path, *, progress: bool = True) -
         optimizer.step()
         losses.append(loss.item())
         if not np.isfinite(losses[-1]):
-            raise FloatingPointError(
-                f"the loss is no number at step {step}: lower lr ({config.lr})"
-            )
+            raise FloatingPointError(f"loss not a number at step {step}: lower lr ({config.lr})")
         if len(losses) == 50 or step == config.steps - 1:
             lines.append({"step": step + 1, "size": size, "loss": round(np.mean(losses), 4)})
-            bar.set_postfix(loss=lines[-1]["loss"])
             losses = []
     path = folder / f"{config.pretext}-{config.kind}.safetensors"
     format.save(network.eval(), path, half=True)
-    card = {
-        "network": asdict(network.config),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "training": asdict(config),
-        "data": "procedural scenes of lama_ref.scenes, endless; no pictures of others",
-        "licence": "Apache-2.0",
-        "seconds": round(time.time() - start),
-        "torch": torch.__version__,
-        "log": lines,
-        "sha256": checksum(path),
-        "held_out": evaluate(load_features(path), config.held_out),
-    }
-    write_json(path.with_suffix(".json"), card)
+    disk.write_card(
+        path,
+        network,
+        training=asdict(config),
+        data="procedural scenes of lama_ref.scenes, endless; no pictures of others",
+        licence="Apache-2.0",
+        seconds=round(time.time() - start),
+        log=lines,
+        held_out=evaluate(load_features(path), config.held_out),
+    )
     return path
 
 
@@ -143,11 +138,9 @@ def evaluate(network: FeatureNet, n: int = 200, size: int = 128, seed: int = 10*
     trained it for. "classes" is the mean of that share over labels. "occurring" is the share of
     right answers to "does this label occur?", by the sign of the mean score.
     """
-    was_training = network.training
+    was_training, classes = network.training, network.config.classes
     network.eval()
-    rng = np.random.default_rng(seed)
-    classes = network.config.classes
-    hits, counts = np.zeros(classes), np.zeros(classes)
+    rng, hits, counts = np.random.default_rng(seed), np.zeros(classes), np.zeros(classes)
     present, answers = [], []
     for start in range(0, n, 10):
         image, labels = map(torch.from_numpy, scenes.batch(min(10, n - start), size, rng))
@@ -158,15 +151,13 @@ def evaluate(network: FeatureNet, n: int = 200, size: int = 128, seed: int = 10*
         answers.append((network.scores(image).mean((2, 3)) > 0).float())
     network.train(was_training)
     truth, answer = torch.cat(present), torch.cat(answers)
-    return {
-        "scenes": n,
-        "size": size,
-        "seed": seed,
-        "pixels": round(float(hits.sum() / counts.sum()), 4),
-        "pixels_commonest": round(float(counts.max() / counts.sum()), 4),
-        "classes": round(float(np.mean((hits / np.maximum(counts, 1))[counts > 0])), 4),
-        "occurring": round((truth == answer).float().mean().item(), 4),
-        "occurring_commonest": round(
-            torch.maximum(truth.mean(0), 1 - truth.mean(0)).mean().item(), 4
-        ),
+    share = truth.mean(0)
+    accuracies = {
+        "pixels": hits.sum() / counts.sum(),
+        "pixels_commonest": counts.max() / counts.sum(),
+        "classes": np.mean((hits / np.maximum(counts, 1))[counts > 0]),
+        "occurring": (truth == answer).float().mean(),
+        "occurring_commonest": torch.maximum(share, 1 - share).mean(),
     }
+    about = {"scenes": n, "size": size, "seed": seed}
+    return about | {name: round(float(value), 4) for name, value in accuracies.items()}

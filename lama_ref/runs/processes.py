@@ -15,15 +15,18 @@ from ..runtime import device
 
 
 @contextmanager
-def processes(on: str = "auto") -> Iterator[tuple[int, int, int]]:
-    """(rank, number of processes, rank on this machine), joined as torchrun's environment says.
+def processes(on: str = "auto") -> Iterator[tuple[int, int]]:
+    """(rank, number of processes), joined as torchrun says, with a GPU each if GPUs are used.
 
     Args:
         on: the device that they are to use.
+
+    Raises:
+        ValueError: there are more processes on this machine than GPUs.
     """
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
-        yield 0, 1, 0
+        yield 0, 1
         return
     local = int(os.environ.get("LOCAL_RANK", 0))
     gpu = device(on).type == "cuda"
@@ -31,10 +34,10 @@ def processes(on: str = "auto") -> Iterator[tuple[int, int, int]]:
         found = torch.cuda.device_count()
         raise ValueError(f"process {local + 1} of this machine has no GPU, {found} are here")
     if gpu:
-        torch.cuda.set_device(local)
+        torch.cuda.set_device(local)  # "cuda" from here on
     if not dist.is_initialized():
         dist.init_process_group("nccl" if gpu else "gloo")
-    yield dist.get_rank(), world, local
+    yield dist.get_rank(), world
     dist.barrier()  # nobody leaves while another still computes
     dist.destroy_process_group()
 

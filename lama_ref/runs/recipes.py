@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ..generator import resolve_config
 from ..losses import LossWeights
 from ..pictures.augment import AUGMENTATIONS
+from ..runtime import at_least
 from ..training import StepConfig
 
 
@@ -88,14 +89,11 @@ class TrainConfig(StepConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not self.stages or self.stages[0][0] != 0:
-            raise ValueError(
-                f"training needs steps >= 1 and stages that start at 0, not steps={self.steps}, "
-                f"stages={self.stages}"
-            )
-        for name in ("save_every", "log_every", "panel_every", "warmup", "discriminator_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        at_least(self, steps=1, warmup=1, save_every=1, log_every=1, panel_every=1, settle=0)
+        at_least(self, discriminator_width=1, workers=0)
+        shares = [share for share, _, _ in self.stages]
+        if shares[:1] != [0] or shares != sorted(set(shares)) or shares[-1] >= 1:
+            raise ValueError(f"stages must start at 0 and at growing shares below 1, not {shares}")
         multiple = resolve_config(self.generator).multiple
         for _, size, n in self.stages:
             if size < 1 or size % multiple or n < 1:
@@ -103,9 +101,6 @@ class TrainConfig(StepConfig):
                     f"stage ({size} px, batches of {n}): crops must be multiples of {multiple} px "
                     f"for {self.generator}, batches at least 1"
                 )
-        shares = [share for share, _, _ in self.stages]
-        if shares != sorted(set(shares)) or shares[-1] >= 1:
-            raise ValueError(f"stages must begin at growing shares below 1, not at {shares}")
         if not self.clip > 0 or min(asdict(self.weights).values()) < 0:
             raise ValueError(
                 f"clip must be above 0 and weights not below, not {self.clip}, {self.weights}"
@@ -116,9 +111,6 @@ class TrainConfig(StepConfig):
                 raise ValueError(f"{name} must lie in [0, 1], not {value}")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
-        for name in ("settle", "workers"):
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
 
     @property
     def adversarial(self) -> bool:
@@ -176,8 +168,11 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 def from_dict(values: dict) -> TrainConfig:
-    """The settings of a run's ``config.json``."""
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    plain["stages"] = tuple(map(tuple, values["stages"]))
-    plain["weights"] = LossWeights(**values["weights"])
-    return TrainConfig(**plain)
+    """The settings of a run's ``config.json``; a setting that came later is as by default."""
+    given: dict[str, Any] = {name: _tuples(value) for name, value in values.items()}
+    return TrainConfig(**given | {"weights": LossWeights(**given["weights"])})
+
+
+def _tuples(value: Any) -> Any:
+    """What JSON made lists of."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

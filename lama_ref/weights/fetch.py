@@ -1,103 +1,102 @@
-"""Published weights on this machine: fetch them and verify them.
+"""Fetch published weights: into a folder of their own, compared as a whole, then put in place.
 
-What is published is in :mod:`.published`.
+Where they go is either nothing, the old file, or the new one. Which weights there are, and what
+they are called here, says :mod:`.names`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import time
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
+from typing import Literal
+from zipfile import ZipFile
 
-from . import names
-from .download import DownloadError, download, extract, locked
-from .files import checksum, write_json
-from .published import ENTRIES
+import torch
+from filelock import FileLock
+
+from .checkpoints import read_checkpoint
+from .files import checksum
 
 
-def fetch(name: str, url: str | None = None) -> Path:
-    """Load published weights into the cache folder, unless they are there and undamaged.
+@dataclass(frozen=True)
+class Entry:
+    """What is known of published weights. Nobody's checksum is invented.
+
+    Attributes:
+        kind: "generator" (for ``Inpainter``), "features" (of the perceptual loss), "metric".
+        licence, data, known_from: what is said of the terms, of what trained it, of checksums.
+        file: its name in the cache folder; ``others`` are further names of the same network.
+        url, mirror: addresses of the file, or of a zip archive that holds it as ``member``.
+        package: Python package that carries it; ``file`` is then a path in there.
+        known: SHA-256 and bytes of what is right; ``archive``: of the archive.
+    """
+
+    kind: Literal["generator", "features", "metric"]
+    what: str
+    file: str
+    url: str
+    size: str
+    licence: str
+    data: str
+    known: Mapping[str, int] = field(default_factory=dict)
+    known_from: str = "nobody publishes a checksum; fetch tells that of what it brought"
+    archive: Mapping[str, int] = field(default_factory=dict)
+    member: str = ""
+    mirror: str = ""
+    others: tuple[str, ...] = ()
+    package: str = ""
+    parameters: int | None = None
+
+
+def fetch(entry: Entry, path: Path, url: str | None = None) -> None:
+    """Bring published weights to ``path``, unless another process does so meanwhile.
 
     Args:
-        name: of :data:`.published.ENTRIES`.
-        url: another address of what is loaded, or of the file in the archive itself.
-
-    Returns:
-        Where they are.
+        url: another address than the entry's, of the archive or of the file itself.
 
     Raises:
-        ValueError: unknown name.
-        DownloadError: says what went wrong and what to do; a file that was there is left.
+        OSError: network, disk, or not the file that it should be; what stood there is left.
     """
-    entry = names.entry(name)
-    path = names.cache_folder() / entry.file
-    there = names.find(name)
-    if there and check(there)[0] is not False:
-        return there
-    archive = path.with_suffix(".zip") if entry.archive else path
+    url, work = url or entry.url, path.with_name(f".{path.name}.part")
     try:
-        with locked(path):
-            if path.is_file() and check(path)[0] is not False:
-                return path  # another process brought it meanwhile
-            known = _known(path)
-            if not (entry.archive and archive.is_file()):  # somebody may have put it there
-                download(url or entry.url, archive, {**known, **(entry.archive or {})})
-            if entry.archive and checksum(archive) in known:
-                os.replace(archive, path)  # the address gave the file itself
-            elif entry.archive:
-                extract(archive, entry.member, path, known)
-                archive.unlink()
-            if not known:
-                _plausible(path, url or entry.url)
-                about = {"url": url or entry.url, "sha256": checksum(path)}
-                about |= {"bytes": path.stat().st_size, "fetched": time.strftime("%Y-%m-%d")}
-                write_json(_record(path), about)
-    except DownloadError as error:
-        hints = [f"{name} not fetched: {error}"]
-        if entry.mirror and not url:
-            hints.append(f"The same is at --url {entry.mirror}")
-        if _record(path).exists() and not entry.known:
-            hints.append(f"Expected is what the first download gave; forget it: {_record(path)}")
-        hints.append(f"Or load it with a browser and put it at {path}")
-        raise DownloadError(". ".join(hints)) from None
-    return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if path.is_file() and (not entry.known or checksum(path) in entry.known):
+                return
+            shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
+            work.mkdir()
+            try:
+                came = work / path.name
+                torch.hub.download_url_to_file(url, str(came), progress=sys.stderr.isatty())
+                if checksum(came) in entry.archive:
+                    with ZipFile(came) as archive:
+                        came = Path(archive.extract(entry.member, work))
+                _check(came, {**entry.archive, **entry.known})
+                os.replace(came, path)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except (OSError, ValueError, HTTPException) as error:
+        why = str(error).split("\n")[0].rstrip(".") or type(error).__name__
+        other = f", such as {entry.mirror}" if entry.mirror else ""
+        raise OSError(
+            f"{path.name} not fetched from {url}: {why}. Try again; take another address with "
+            f"--url{other}; behind a proxy set HTTPS_PROXY; for another folder set LAMA_REF_CACHE; "
+            f"or load it with a browser and put it at {path}"
+        ) from None
 
 
-def _plausible(path: Path, url: str) -> None:
-    """DownloadError, and the file is gone, if it holds no weights: a page that asks to log in."""
-    from . import official
-
-    try:
-        official.read_checkpoint(path)
-    except ValueError as error:
-        path.unlink()
-        raise DownloadError(f"what {url} gave holds no weights ({error})") from None
-
-
-def check(path: Path) -> tuple[bool | None, str]:
-    """Whether a file of published weights is what it should be (None: nobody knows), and why."""
-    known, digits = _known(path), checksum(path)
+def _check(path: Path, known: Mapping[str, int]) -> None:
+    """ValueError unless a file is one of those known or, where none is, holds weights."""
     if not known:
-        return None, f"{path}: no checksum is published; its SHA-256 is {digits}"
-    if digits in known:
-        return True, f"{path}: SHA-256 {digits[:12]}... as expected"
-    return False, f"{path}: SHA-256 is {digits}, expected {' or '.join(known)}: fetch it again"
-
-
-def _known(path: Path) -> dict[str, int]:
-    """SHA-256 and size of what is right under this name: published, or the first download's."""
-    entries = sorted(ENTRIES.values(), key=lambda e: e.file != path.name)
-    entry = next(e for e in entries if path.name in (e.file, *e.others))
-    if entry.known:
-        return dict(entry.known)
-    try:
-        about = json.loads(_record(path).read_text(encoding="utf-8"))
-        return {about["sha256"]: about["bytes"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _record(path: Path) -> Path:
-    """Where the checksum of the first download of a file is kept."""
-    return names.cache_folder() / f"{path.name}.json"
+        read_checkpoint(path)  # and no page that asks to log in
+    elif (digits := checksum(path)) not in known:
+        expected = " or ".join(f"{sha} ({n:,} bytes)" for sha, n in known.items())
+        raise ValueError(
+            f"it was cut short, or is another file: its SHA-256 is {digits} "
+            f"({path.stat().st_size:,} bytes), expected {expected}"
+        )

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their checksums, and locks. Imports nothing of ours."""
+"""Files written whole or not at all, and their checksums. Imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import errno
 import hashlib
 import json
 import os
-import sys
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_REFUSED = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 @contextmanager
@@ -23,30 +24,17 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
         OSError: a full disk, or a folder that cannot be written to; names the file.
     """
     path = Path(path)
-    with _named(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=suffix, dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
     try:
-        with _named(path):
-            yield Path(name)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)  # mkstemp gives 0600
-            os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Errors of writing say which file it was; others pass."""
-    try:
-        yield
+        yield temporary
+        os.replace(temporary, path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _REFUSED:
             raise
         why = f"{error.strerror}: make room, or write elsewhere; what was there before still is"
         raise OSError(f"cannot write {path}: {why}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: object) -> None:
@@ -62,19 +50,3 @@ def checksum(path: str | Path) -> str:
         while block := file.read(1 << 20):  # checkpoints may be larger than memory
             digest.update(block)
     return digest.hexdigest()
-
-
-def try_lock(handle: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # EDEADLK is Windows' word for it; a file system without locks leaves it to the checksum
-        return error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-    return True

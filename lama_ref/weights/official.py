@@ -21,15 +21,7 @@ from ..discriminator import Discriminator
 from ..ffc import split_channels
 from ..generator import Generator, GeneratorConfig, resolve_config
 from ..perceptual import ResNet50
-from .checkpoints import read_checkpoint
-
-__all__ = [
-    "infer_config",
-    "load_discriminator",
-    "load_generator",
-    "load_hrf_encoder",
-    "read_checkpoint",
-]
+from .checkpoints import read_checkpoint as read_checkpoint
 
 Network = TypeVar("Network", bound=nn.Module)
 Source = Mapping[str, Tensor] | str | Path

@@ -54,15 +54,13 @@ def newest(folder: Path) -> int:
     """Which file is the checkpoint now: a number that changes whenever one is saved."""
     try:
         return (folder / "checkpoint.pt").stat().st_mtime_ns
-    except FileNotFoundError:  # none so far, or just between two renamings
+    except FileNotFoundError:  # none so far
         return 0
 
 
 def step_of(folder: Path) -> int:
-    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
-        if (folder / name).exists():
-            return torch.load(folder / name, weights_only=True)["step"]
-    return 0
+    path = folder / "checkpoint.pt"
+    return torch.load(path, weights_only=True)["step"] if path.exists() else 0
 
 
 def log(folder: Path) -> list[dict]:
