@@ -49,6 +49,7 @@ def test_what_seeds_share_between_places_cancels():
     np.testing.assert_allclose((value, low, high), 0.05, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_interval_holds_the_truth_as_often_as_it_says():
     rng, held = np.random.default_rng(1), 0
     for _ in range(400):
@@ -128,6 +129,7 @@ def small(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "table4", Experiment("T", arms, claims, **more))
 
 
+@pytest.mark.slow
 def test_seconds_a_step_are_those_of_the_training_loop(small, monkeypatch):
     times = []
 
@@ -143,6 +145,7 @@ def test_seconds_a_step_are_those_of_the_training_loop(small, monkeypatch):
     assert any(round(t, 1) != t for t in times)  # tenths would be no time of a step
 
 
+@pytest.mark.slow
 def test_a_whole_experiment(small, tmp_path, monkeypatch):
     found = reproduce.reproduce("table4", tmp_path, seeds=2, progress=False)
     assert json.loads((tmp_path / "table4.json").read_text()) == json.loads(json.dumps(found))
@@ -168,6 +171,7 @@ def test_a_whole_experiment(small, tmp_path, monkeypatch):
     assert again["cells"] == found["cells"]
 
 
+@pytest.mark.slow
 def test_a_quick_one_decides_nothing_about_training(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(reproduce, "step_seconds", lambda config: 60.0)
     with pytest.raises(SystemExit) as end:
