@@ -34,7 +34,7 @@ class Room:
 ROOMS = {
     "method": Room(
         ("inference", "runtime"),
-        2050,
+        2150,
         1800,
         (("inference", "weights"), ("inference", "highres"), ("masks", "pictures")),
     ),
@@ -45,17 +45,17 @@ ROOMS = {
     "highres": Room(("method", "runtime"), 415, 360),
     "runs": Room(("method", "runtime", "weights", "pictures"), 1030, 860),
     "evaluation": Room(
-        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2350, 1900
+        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2280, 1900
     ),
     "course": Room(("inference", "runtime"), 3350, 3700),  # and every room above
-    "doors": Room(("inference", "runtime"), 650, 600),  # and every room
+    "doors": Room(("inference", "runtime"), 670, 600),  # and every room
 }
 for last in ("course", "doors"):
     above = tuple(ROOMS)[: tuple(ROOMS).index(last)]
     ROOMS[last] = replace(ROOMS[last], imports=(*above, *ROOMS[last].imports))
 FILE_LINES = 300
-LONGER = {"masks": 340, "generator": 315}  # until what they need not hold has gone
-OUTSIDE_COURSE = 10_200  # we aim at 7,700, without spectral and fast
+LONGER = {"masks": 340, "generator": 315, "perceptual": 390}  # until what they need not hold has gone
+OUTSIDE_COURSE = 9_120  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)

@@ -43,15 +43,13 @@ def evaluate(
 ) -> int:
     """Compare models on the same pictures and masks, with intervals.
 
-    With an output, an interrupted evaluation goes on where it was.
-
     Args:
         config: Which models, on what, and how they are measured.
         output: Folder for card.json and card.md, or a .json file.
     """
     from ..evaluation import cards, report
 
-    print(report.table(cards.evaluate(config, output)))
+    print(report.text(cards.evaluate(config, output)))
     if output is not None:
         print(f"wrote {output}")
     return 0
@@ -62,26 +60,28 @@ def reproduce(
     folder: Path = Path("runs/reproduce"),
     output: Annotated[Path | None, arg(aliases=["-o"])] = None,
     seeds: int = 3,
-    budget: float | None = None,
+    steps: int | None = None,
+    n: int | None = None,
     photographs: str = "samples",
 ) -> int:
     """Repeat one of the paper's tables or figures in miniature, and judge its claims.
 
-    Trains what is missing (an hour or two on a CPU core); what is interrupted goes on.
+    Trains what is missing (an hour or two on a CPU core); training that is interrupted goes on.
 
     Args:
         name: Which table or figure; "limits" is strong perspective.
         folder: For the trained runs, which experiments share, and for results.
         output: .json file of the result, by default NAME.json in the folder; .md beside it.
         seeds: Trained networks of each kind.
-        budget: Minutes to spend: shipped weights where they can stand in, else fewer seeds, steps
-            and pictures. To see it work; seldom enough to decide anything.
+        steps: Of training, instead of the declared ones: to see it work, not to decide.
+        n: Pictures of each kind, likewise.
         photographs: Folder, for table1 and figure5; by default the few that come along.
     """
+    from ..evaluation import report
     from ..evaluation import reproduce as experiments
 
-    options = {"seeds": seeds, "budget": budget, "photographs": photographs}
+    options = {"seeds": seeds, "steps": steps, "n": n, "photographs": photographs}
     output = output or folder / f"{name}.json"
-    print(experiments.text(experiments.reproduce(name, folder, output, **options)))
+    print(report.text(experiments.reproduce(name, folder, output, **options)))
     print(f"wrote {output}")
     return 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .networks import need
+
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
@@ -34,12 +36,9 @@ def biharmonic(image: Image, mask: Mask) -> Image:
 
     Source: Damelin and Hoang (IJMMS, 2018), from scikit-image. Seconds a picture at 512 px.
     """
-    try:
-        from skimage.restoration import inpaint_biharmonic
-    except ImportError:
-        raise ModuleNotFoundError(
-            "biharmonic inpainting needs scikit-image: pip install scikit-image"
-        ) from None
+    need("skimage", "scikit-image")
+    from skimage.restoration import inpaint_biharmonic
+
     if mask.all():
         return mean_fill(image, mask)
     filled = inpaint_biharmonic(
@@ -49,12 +48,9 @@ def biharmonic(image: Image, mask: Mask) -> Image:
 
 
 def _opencv(image: Image, mask: Mask, method: str) -> Image:
-    try:
-        import cv2
-    except ImportError:
-        raise ModuleNotFoundError(
-            "classical baselines need OpenCV: pip install opencv-python-headless"
-        ) from None
+    need("cv2", "opencv-python-headless")
+    import cv2
+
     pixels = (image.transpose(1, 2, 0) * 255).round().astype(np.uint8)
     filled = cv2.inpaint(pixels, mask.astype(np.uint8), 3, getattr(cv2, method))
     return np.where(mask, filled.transpose(2, 0, 1).astype(np.float32) / 255, image)

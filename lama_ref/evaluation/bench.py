@@ -9,12 +9,14 @@ while a small picture is filled.
 
 from __future__ import annotations
 
-import json
+import multiprocessing
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -30,10 +32,12 @@ from ..generator import PRESETS, build_generator
 from ..highres.strategies import Crop, Refine, Strategy, named
 from ..inference import Inpainter
 from ..weights.files import write_json
+from .report import markdown
 
 GIB = 2**30
 
 
+# --------------------------------------------------------------------------- tensors
 class _LiveTensors(TorchDispatchMode):
     """Adds up the tensors alive after each operation; those given from outside count nothing."""
 
@@ -76,6 +80,7 @@ def bytes_per_pixel(inpainter: Inpainter, strategy: Strategy, side: int = 128) -
     return peak_of(lambda: strategy(inpainter, image, mask)) / side**2
 
 
+# --------------------------------------------------------------------------- the process
 def peak_now() -> float:
     """Most GiB of memory that this process has held so far."""
     import resource  # not on Windows
@@ -94,19 +99,17 @@ def measure(model: str, strategy: str, side: int, steps: int = 2) -> dict:
     settings = {"steps": steps, "progress": False} if strategy == "refine" else {}
     inpainter = Inpainter(generator, device="cpu", strategy=named(strategy, **settings))
     y, x = torch.meshgrid(*[torch.linspace(-1, 1, side)] * 2, indexing="ij")
-    hole = x**2 + y**2 < 0.25**2
-    picture = torch.rand(3, side, side)
+    picture, hole = torch.rand(3, side, side), x**2 + y**2 < 0.25**2
     inpainter(picture[..., :128, :128], torch.eye(128) > 0)  # loads what is loaded late
     before, start = peak_now(), time.process_time()
     inpainter(picture, hole)
     seconds, peak = time.process_time() - start, peak_now()
-    pixels = side**2
-    if isinstance(inpainter.strategy, Crop):
-        pixels = min(pixels, inpainter.strategy.budget)
-    each = bytes_per_pixel(inpainter, named("whole"))
-    if isinstance(inpainter.strategy, Refine):  # two sizes of a picture of 128 pixels
-        pixels = min(pixels, inpainter.strategy.budget)
-        each = bytes_per_pixel(inpainter, Refine(steps=2, min_side=64, progress=False))
+    chosen, pixels, small = inpainter.strategy, side**2, named("whole")
+    if isinstance(chosen, Crop | Refine):
+        pixels = min(pixels, chosen.budget)
+    if isinstance(chosen, Refine):  # two sizes of a picture of 128 pixels
+        small = Refine(steps=2, min_side=64, progress=False)
+    each = bytes_per_pixel(inpainter, small)
     return {
         "model": model, "strategy": strategy, "pixels": f"{side}x{side}",
         "peak_gib": round(peak, 3), "before_gib": round(before, 3),
@@ -116,16 +119,8 @@ def measure(model: str, strategy: str, side: int, steps: int = 2) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    """The results as lines of text."""
-    lines = [
-        "model          strategy  pixels       peak GiB  of it before  estimated rise  CPU seconds"
-    ]
-    for row in rows:
-        lines.append(
-            "{model:14} {strategy:9} {pixels:11} {peak_gib:9.2f} {before_gib:13.2f} "
-            "{estimate_gib:15.2f} {cpu_seconds:12.1f}".format(**row)
-        )
-    return "\n".join(lines)
+    """The results as Markdown."""
+    return markdown(list(rows[0]), [[str(value) for value in row.values()] for row in rows])
 
 
 def main(
@@ -133,7 +128,6 @@ def main(
     strategies: tuple[str, ...] = ("whole", "crop", "refine"),
     sides: tuple[int, ...] = (1024, 2048),
     output: Annotated[Path | None, arg(aliases=["-o"])] = None,
-    one: bool = False,
 ) -> None:
     """Measure and print; memory is that of the weights (random ones), activations and torch.
 
@@ -142,21 +136,14 @@ def main(
         strategies: whole, crop, refine.
         sides: Of square pictures, in pixels.
         output: JSON file to write.
-        one: Measure the first of each in this process and print JSON.
     """
-    if one:
-        print(json.dumps(measure(models[0], strategies[0], sides[0])))
-        return
-    rows = []
-    for case in [(m, s, str(n)) for m in models for s in strategies for n in sides]:
-        options = [x for pair in zip(("--models", "--strategies", "--sides"), case) for x in pair]
-        command = [sys.executable, "-m", "lama_ref.evaluation.bench", *options, "--one"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:  # killed for want of memory, most likely
-            print(*case, f"failed with {done.returncode}: {done.stderr[-300:]}", file=sys.stderr)
-            continue
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
-        print(table(rows[-1:]), flush=True)
+    rows, fresh = [], multiprocessing.get_context("spawn")
+    for case in product(models, strategies, sides):
+        with ProcessPoolExecutor(1, fresh) as process:
+            try:
+                rows.append(process.submit(measure, *case).result())
+            except BrokenProcessPool:
+                sys.exit(f"{case} was killed, most likely for want of memory: leave it out")
     result = {
         "command": "python -m lama_ref.evaluation.bench -o data/results/memory.json",
         "what": "GiB resident at most, on the CPU, in float32; refinement with 2 passes a size",
@@ -166,8 +153,6 @@ def main(
     if output is not None:
         write_json(output, result)
     print(table(rows))
-    if len(rows) < len(models) * len(strategies) * len(sides):
-        sys.exit(1)
 
 
 if __name__ == "__main__":

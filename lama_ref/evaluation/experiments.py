@@ -54,7 +54,6 @@ class Experiment:
     Attributes:
         title: the question.
         arms: what is compared, by label: one of :data:`RUNS`, weights or a classical method.
-        quick: shipped weights that stand in for an arm where time is short: one seed.
         data: kinds of held-out pictures, as ``lama-ref evaluate --data`` takes them.
         n: pictures of each kind, at most.
         cited: what the paper has. Not measured here.
@@ -71,7 +70,6 @@ class Experiment:
     data: tuple[str, ...] = ("scenes",)
     n: int = 50
     metrics: tuple[str, ...] = ("hole-l1", "swd")
-    quick: tuple[str, ...] = ()
 
 
 _REGULAR = PRESETS["trio-regular"]
@@ -209,7 +207,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         sizes=(64, 128, 256),
         data=("periodic",),
         metrics=("hole-correlation", "hole-l1"),
-        quick=_TRIO,
     ),
     "figure5": Experiment(
         "Figure 5: trained on small crops, do they fill large photographs?",
@@ -230,7 +227,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         "kind than the training pictures.",
         sizes=(64, 128, 256, 512),
         data=(PHOTOGRAPHS,),
-        quick=_TRIO,
     ),
     "figure6": Experiment(
         "Figure 6: how fast does the error grow with resolution?",
@@ -246,7 +242,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         "points are given in a picture only)",
         "The same scenes rendered at 1 to 8 times the training size, masks of the same presets.",
         sizes=(64, 128, 256, 512),
-        quick=_TRIO,
     ),
     "limits": Experiment(
         "Where it fails: strong perspective",
@@ -266,6 +261,5 @@ EXPERIMENTS: dict[str, Experiment] = {
         "across the picture, 7 at S = 1.5. Training scenes have tilts to 0.2.",
         data=_TILTS,
         metrics=("hole-correlation", "hole-l1"),
-        quick=_TRIO,
     ),
 }

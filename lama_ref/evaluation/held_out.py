@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,24 +32,16 @@ def scene(kind: str, rng: np.random.Generator) -> scenes.Scene:
     one = scenes.sample_scene(rng)
     if kind == "scenes":
         return one
-    name, _, strength = kind.partition(":")
-    if name not in ("periodic", "perspective") or (name == "perspective") != _is_number(strength):
+    if kind != "periodic" and not re.fullmatch(r"perspective:[01](\.\d*)?", kind):
         raise ValueError(
             f"scenes are scenes, periodic or perspective:S, S from 0 to 2: not {kind!r}"
         )
     while one.ground.family == "plain":
         one = scenes.sample_scene(rng)
-    turn, s = rng.uniform(0, 2 * np.pi), float(strength or 0)
+    turn, s = rng.uniform(0, 2 * np.pi), float(kind.partition(":")[2] or 0)
     tilt = (float(s * np.cos(turn)), float(s * np.sin(turn)))
     pattern = replace(one.ground, tilt=tilt, jitter=0.0)
     return replace(one, ground=pattern, things=(), light=(0.0, *one.light[1:]), noise=0.0)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return 0 <= float(text) < 2  # at 2 the horizon lies in the picture
-    except ValueError:
-        return False
 
 
 class Pictures:
@@ -96,16 +89,6 @@ class Pictures:
             else:
                 yield photographs.square(photographs.read_image(self.paths[i]), self.size)
 
-    def enlarged(self) -> int:
-        """How many photographs are smaller than ``size``: enlarged, they have no fine detail."""
-        from PIL import Image
-
-        small = 0
-        for path in self.paths or ():
-            with Image.open(path) as image:
-                small += min(image.size) < self.size
-        return small
-
     def sha256(self) -> str:
         """Hash of the pictures as 8-bit pixels, in order."""
         digest = hashlib.sha256(f"{self.n} {self.size}".encode())
@@ -116,11 +99,8 @@ class Pictures:
 
 def is_photographs(data: str | Path) -> bool:
     """Whether a name of data stands for photographs, rather than for scenes."""
-    return isinstance(data, Path) or data.partition(":")[0] not in (
-        "scenes",
-        "periodic",
-        "perspective",
-    )
+    scenes_of = ("scenes", "periodic", "perspective")
+    return isinstance(data, Path) or data.partition(":")[0] not in scenes_of
 
 
 def pictures(data: str | Path, size: int, n: int, seed: int) -> NDArray[np.float32]:

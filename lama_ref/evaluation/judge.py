@@ -11,8 +11,6 @@ thing in the wrong hole, as all places are pooled. It must not judge what was tr
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -21,27 +19,13 @@ from torch import Tensor
 
 from ..weights.names import entry, load_efficientnet
 from .distances import gaussian_distance
-from .metrics import Metric, Values
+from .metrics import Metric, Score, Values
 
 NETWORK = "efficientnet-lite1"
 # maps compared (in stage 1, which sees little more than pixels, blur wins); that of the places
 STAGES, PLACES = (2, 3, 5, 6), 5
 CHANNELS, CELL = 112, 16  # of the map of places, and the side of a place in pixels
 LEAST = 5 * CHANNELS  # places: covariances of fewer are mostly chance
-
-METRICS = {
-    "frechet-holes": Metric(
-        f"Frechet distance of {NETWORK} features ({CHANNELS}, at 1/{CELL}) at places that are "
-        "mostly hole, all pictures pooled; no FID",
-        network=NETWORK,
-        least=10,
-    ),
-    "perceptual-lite1": Metric(
-        f"mean squared difference of {NETWORK} features in units of their variance, mean over "
-        f"stages {', '.join(map(str, STAGES))}, whole picture",
-        network=NETWORK,
-    ),
-}
 
 
 class Judge:
@@ -56,24 +40,23 @@ class Judge:
         """Images (n, 3, H, W) in [0, 1] -> maps of unit variance, one for each of STAGES."""
         return self.network(torch.from_numpy(images).float().to(self.device))
 
-    @staticmethod
-    def differences(result: list[Tensor], image: list[Tensor]) -> Values:
-        """``perceptual-lite1`` of each picture, from the maps of both: (n,)."""
-        layers = [(y - x).square().mean((1, 2, 3)) for y, x in zip(result, image)]
+    def differences(self, result: NDArray, image: NDArray, *mask: NDArray) -> Values:
+        """``perceptual-lite1`` of each picture: (n,)."""
+        pairs = zip(self.look(result), self.look(image))
+        layers = [(y - x).square().mean((1, 2, 3)) for y, x in pairs]
         return torch.stack(layers).mean(0).double().cpu().numpy()
 
-    @staticmethod
-    def moments(maps: list[Tensor], masks: NDArray) -> Values:
-        """Of each picture, the sums over places in its hole of 1, f and f f^T: (n, 1 + d + d^2).
+    def moments(self, result: NDArray, image: NDArray, mask: NDArray) -> Values:
+        """Of each result, the sums over places in its hole of 1, f and f f^T: (n, 1 + d + d^2).
 
         Sums add up: the mean and covariance of any set of pictures, resampled or not, follow.
 
         Args:
-            maps: of :meth:`look`; d are the channels of that of the places.
-            masks: (n, H, W) bool, True in the hole.
+            image: not looked at.
+            mask: (n, H, W) bool, True in the hole.
         """
-        seen = maps[STAGES.index(PLACES)].double().cpu().numpy()
-        inside = in_hole(masks, (seen.shape[2], seen.shape[3]))
+        seen = self.look(result)[STAGES.index(PLACES)].double().cpu().numpy()
+        inside = in_hole(mask, (seen.shape[2], seen.shape[3]))
         places = [f[:, here].T for f, here in zip(seen, inside)]
         return np.stack([np.r_[len(f), f.sum(0), (f.T @ f).ravel()] for f in places])
 
@@ -95,7 +78,7 @@ def check(masks: NDArray) -> None:
         )
 
 
-def frechet_holes(fake: NDArray, real: NDArray, counts: NDArray) -> dict[str, Any]:
+def frechet_holes(fake: NDArray, real: NDArray, counts: NDArray) -> Score:
     """Value and bootstrap draws of ``frechet-holes``, from the :meth:`Judge.moments` of both.
 
     The fewer pictures, the higher: random 10, 25, 50, 100, 200 of 400 photographs (256 px, wide
@@ -110,7 +93,7 @@ def frechet_holes(fake: NDArray, real: NDArray, counts: NDArray) -> dict[str, An
     once = np.ones(len(fake))
     value, *draws = (gaussian_distance(*_fit(c @ fake), *_fit(c @ real)) for c in (once, *counts))
     # a resample holds some pictures twice, and the bias acts twice: put back to the value
-    return {"value": value, "draws": np.array(draws) + value - np.mean(draws)}
+    return Score(value, np.array(draws) + value - np.mean(draws))
 
 
 def _fit(sums: NDArray) -> tuple[Values, Values]:
@@ -118,3 +101,19 @@ def _fit(sums: NDArray) -> tuple[Values, Values]:
     n, mean = sums[0], sums[1 : 1 + CHANNELS] / sums[0]
     squares = sums[1 + CHANNELS :].reshape(CHANNELS, CHANNELS)
     return mean, (squares - n * np.outer(mean, mean)) / (n - 1)
+
+
+METRICS = {
+    "frechet-holes": Metric(
+        f"Frechet distance of {NETWORK} features ({CHANNELS}, at 1/{CELL}) at places that are "
+        "mostly hole, all pictures pooled; no FID",
+        score=frechet_holes,
+        network=NETWORK,
+        least=10,
+    ),
+    "perceptual-lite1": Metric(
+        f"mean squared difference of {NETWORK} features in units of their variance, mean over "
+        f"stages {', '.join(map(str, STAGES))}, whole picture",
+        network=NETWORK,
+    ),
+}

@@ -8,8 +8,8 @@ pixels copied: on the whole picture a metric then mostly measures how much of it
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,53 +180,70 @@ def _decibel(mean_square: Values) -> Values:
 
 
 @dataclass(frozen=True)
+class Score:
+    """What a metric says of one model: a value, and the value on resampled pictures.
+
+    Attributes:
+        draws: the same resamples for all models; None where it would take hours.
+        more: what else is kept, by name.
+    """
+
+    value: float
+    draws: Values | None
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Metric:
     """What a number means.
 
     Attributes:
         variant: the definition, short enough to stand beside the number.
         best: "low", "high" or "zero".
-        ratio: whether a model's value may be divided by another's: 0 is perfect, none is below.
         compute: (result, image, mask) -> (n,); None if it takes a network, or a set of pictures.
+        score: of a set, (rows of results, of real pictures, bootstrap counts) -> score; None for
+            the mean over pictures.
         network: whose features or layers are compared; see :mod:`.networks`.
         least: pictures, without which it means nothing.
+        signed: an unbiased estimate, which may fall below 0.
     """
 
     variant: str
     best: Literal["low", "high", "zero"] = "low"
-    ratio: bool = True
     compute: Callable[[NDArray, NDArray, NDArray], Values] | None = None
+    score: Callable[[NDArray, NDArray, NDArray], Score] | None = None
     network: str | None = None
     least: int = 2
+    signed: bool = False
+
+    @property
+    def ratio(self) -> bool:
+        """Whether a model's value may be divided by another's: 0 is perfect, none is below."""
+        return self.best == "low" and not self.signed
 
 
 PICTURE_METRICS = {
-    "l1": Metric("mean absolute error, whole picture", compute=l1),
-    "psnr": Metric("dB, whole picture, at most 100, mean over pictures", "high", False, psnr),
-    "ssim": Metric("window 11, sigma 1.5, zero padding, whole picture", "high", False, ssim),
-    "hole-l1": Metric("mean absolute error in the hole", compute=hole_l1),
-    "hole-psnr": Metric(
-        "dB in the hole, at most 100, mean over pictures", "high", False, hole_psnr
-    ),
-    "hole-ssim": Metric("as ssim, windows centred in the hole", "high", False, hole_ssim),
+    "l1": Metric("mean absolute error, whole picture", "low", l1),
+    "psnr": Metric("dB, whole picture, at most 100, mean over pictures", "high", psnr),
+    "ssim": Metric("window 11, sigma 1.5, zero padding, whole picture", "high", ssim),
+    "hole-l1": Metric("mean absolute error in the hole", "low", hole_l1),
+    "hole-psnr": Metric("dB in the hole, at most 100, mean over pictures", "high", hole_psnr),
+    "hole-ssim": Metric("as ssim, windows centred in the hole", "high", hole_ssim),
     "hole-correlation": Metric(
         "Pearson correlation of grey values in the hole, mean over pictures",
         "high",
-        False,
         hole_correlation,
     ),
     "ring-colour": Metric(
-        "error of the mean colour of each hole's outer ring, a 64th of the side",
-        compute=ring_colour,
+        "error of the mean colour of each hole's outer ring, a 64th of the side", "low", ring_colour
     ),
     "colour-grain": Metric(
         "fine detail of colour in the hole (beyond 5x5 means), minus that of the real picture",
         "zero",
-        False,
         colour_grain,
     ),
     "seam-gradient": Metric(
-        "step across the hole's edge, minus that of the real picture", "zero", False, seam_gradient
+        "step across the hole's edge, minus that of the real picture", "zero", seam_gradient
     ),
 }
 

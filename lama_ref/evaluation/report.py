@@ -1,131 +1,163 @@
-"""From measured numbers to what a reader wants: intervals, ratios, differences, a table."""
+"""From scores to what a reader wants: intervals, ratios, differences; and records as Markdown."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .metrics import Metric, Values, bootstrap_counts, interval
+from .measure import METRICS
+from .metrics import Score, interval
 
 ARROWS = {"low": "↓", "high": "↑", "zero": "→ 0"}
 
 
-def summary(
-    results: dict[str, dict], metrics: dict[str, Metric], rivals: list[str]
-) -> dict[str, Any]:
+def short(value: float, digits: int = 6) -> float:
+    """A number with so many digits, for files."""
+    return float(f"{value:.{digits}g}")
+
+
+# --------------------------------------------------------------------------- of one place
+def summary(scores: dict[str, dict[str, Score]], rivals: list[str]) -> dict[str, Any]:
     """Values, ratios to the best rival, and differences, each as [value, low, high].
 
     Low and high are None where resampling would take hours. The ratio's interval takes the best
     rival of each resample anew.
+
+    Args:
+        scores: by model and metric.
     """
-    points, draws = values_and_draws(results, metrics)
-    values: dict[str, dict] = {label: {} for label in results}
-    ratios: dict[str, dict] = {label: {} for label in results}
-    differences: dict[str, dict] = {f"{a} minus {b}": {} for a, b in combinations(results, 2)}
-    for name, metric in metrics.items():
-        point, draw = points[name], draws[name]
-        for label in results:
-            values[label][name] = _triple(point[label], draw.get(label))
-        best = min((point[rival] for rival in rivals), default=0.0)
-        if metric.ratio and best > 0:
-            bests = np.min([draw[r] for r in rivals], 0) if all(r in draw for r in rivals) else None
-            for label in results:
-                drawn = None if bests is None else draw[label] / np.maximum(bests, 1e-12)
-                ratios[label][name] = _triple(point[label] / best, drawn)
-        for a, b in combinations(results, 2):
-            drawn = draw[a] - draw[b] if a in draw and b in draw else None
-            differences[f"{a} minus {b}"][name] = _triple(point[a] - point[b], drawn)
-    more = {
-        label: {
-            f"{name} {what}": one[what]
-            for name, one in result.get("sets", {}).items()
-            for what in ("levels", "standard_error")
-            if what in one
-        }
-        for label, result in results.items()
+
+    def ratio(own: Any, *others: Any) -> Any:
+        return own / np.maximum(np.minimum.reduce(others), 1e-12)
+
+    metrics = list(next(iter(scores.values())))
+    best = {m: min((scores[rival][m].value for rival in rivals), default=0) for m in metrics}
+    divided = [m for m in metrics if METRICS[m].ratio and best[m] > 0]
+    rounded = np.vectorize(short, otypes=[float])
+    return {
+        "values": {
+            a: {m: _triple(np.positive, of[m]) for m in metrics} for a, of in scores.items()
+        },
+        "ratios": {
+            a: {m: _triple(ratio, of[m], *(scores[rival][m] for rival in rivals)) for m in divided}
+            for a, of in scores.items()
+        },
+        "differences": {
+            f"{a} minus {b}": {m: _triple(np.subtract, scores[a][m], scores[b][m]) for m in metrics}
+            for a, b in combinations(scores, 2)
+        },
+        "more": {
+            a: {f"{m} {k}": rounded(v).tolist() for m in metrics for k, v in of[m].more.items()}
+            for a, of in scores.items()
+        },
     }
-    return {"values": values, "ratios": ratios, "differences": differences, "more": more}
 
 
-def values_and_draws(
-    results: dict[str, dict], metrics: dict[str, Metric]
-) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, Values]]]:
-    """Of each metric and model, the value and its bootstrap draws (if there are any)."""
-    points: dict[str, dict[str, float]] = {name: {} for name in metrics}
-    draws: dict[str, dict[str, Values]] = {name: {} for name in metrics}
-    counts: NDArray | None = None
-    for label, result in results.items():
-        for name in metrics:
-            if name in result["values"]:
-                one = np.array(result["values"][name])
-                counts = bootstrap_counts(len(one)) if counts is None else counts
-                points[name][label], draws[name][label] = one.mean(), counts @ one / len(one)
-            else:
-                points[name][label] = result["sets"][name]["value"]
-                if result["sets"][name]["draws"]:
-                    draws[name][label] = np.array(result["sets"][name]["draws"])
-    return points, draws
+def _triple(function: Callable[..., Any], *scores: Score) -> list[float | None]:
+    """A function of scores, and its interval over their draws if there are any."""
+    value, draws = function(*(score.value for score in scores)), [s.draws for s in scores]
+    drawn = not any(draw is None for draw in draws)
+    low, high = interval(function(*draws)) if drawn else (None, None)
+    return [None if v is None else short(v, 5) for v in (value, low, high)]
 
 
-def _triple(value: float, draws: NDArray | None) -> list[float | None]:
-    low, high = interval(draws) if draws is not None else (None, None)
-    return [None if v is None else float(f"{v:.5g}") for v in (value, low, high)]
+# --------------------------------------------------------------------------- Markdown
+def text(record: dict[str, Any]) -> str:
+    """A card, or the result of an experiment, as Markdown; nothing but the record is needed."""
+    blocks = _experiment(record) if "experiment" in record else _card(record)
+    variants = [[name, metric["variant"]] for name, metric in record["metrics"].items()]
+    return "\n\n".join([*blocks, "## Metrics", markdown(["metric", "variant"], variants)])
 
 
-def table(card: dict[str, Any]) -> str:
-    """A card as Markdown; every number with n, hashes, size, variant and interval."""
-    lines = [
-        f"# Evaluation on {card['pictures']}",
+def _card(card: dict[str, Any]) -> Iterator[str]:
+    """Every number with n, hashes, size, variant and interval; models to the right."""
+    yield f"# Evaluation on {card['pictures']}"
+    yield (
         f"Results are {card['results']}; masks hide {card['hole_share'][0]:.0%} to "
         f"{card['hole_share'][1]:.0%}; seed {card['seed']}; lama_ref {card['lama_ref']}. Brackets: "
-        f"intervals ({card['intervals']}).",
-        markdown(
-            ["model", "file and its SHA-256, or implementation"],
-            [[m, ", ".join(i.values())] for m, i in card["models"].items()],
-        ),
-    ]
+        f"intervals ({card['intervals']})."
+    )
+    rows = [[label, ", ".join(model.values())] for label, model in card["models"].items()]
+    yield markdown(["model", "file and its SHA-256, or implementation"], rows)
     labels, rivals = list(card["models"]), card["rivals"]
-    for cell in card["cells"]:
-        lines += [
-            f"## Masks {cell['masks']}, {cell['size']} px",
-            f"{counted(cell)}; mean hole share {cell['hole_share']:.1%}; SHA-256 of the masks "
-            f"{cell['masks_sha256'][:12]}, of the pictures {cell['pictures_sha256'][:12]}.",
+    digests = [model.get("sha256", "")[:8] for model in card["models"].values()]
+    head = [f"{label} ({digest})" if digest else label for label, digest in zip(labels, digests)]
+    ratio = f"ratio to {'the better of ' * (len(rivals) > 1)}{' and '.join(rivals)}"
+    others = [f"minus {label}" for label in labels[1:]]
+
+    def block(head: list[str], columns: list[dict[str, list]]) -> str:
+        rows = [
+            [shown, *(number(column[name]) for column in columns)]
+            for name, shown in _with_arrows(card).items()
+            if name in columns[0]
         ]
-        digests = [i.get("sha256", "")[:8] for i in card["models"].values()]
-        head = [f"{m} ({digest})" if digest else m for m, digest in zip(labels, digests)]
-        lines.append(_block(card, ["value", *head], [cell["values"][m] for m in labels]))
+        return markdown(head, rows)
+
+    for cell in card["cells"]:
+        yield f"## Masks {cell['masks']}, {cell['size']} px"
+        yield f"{_counted(cell, 'mean hole share {:.1%}')}."
+        yield block(["value", *head], [cell["values"][label] for label in labels])
         if rivals:
-            title = f"ratio to {'the better of ' * (len(rivals) > 1)}{' and '.join(rivals)}"
-            lines.append(_block(card, [title, *labels], [cell["ratios"][m] for m in labels]))
-        pairs = [pair for pair in cell["differences"] if pair.startswith(f"{labels[0]} minus ")]
-        if pairs:
-            chosen = [cell["differences"][pair] for pair in pairs]
-            others = [pair.removeprefix(f"{labels[0]} ") for pair in pairs]
-            lines.append(_block(card, [f"difference: {labels[0]}", *others], chosen))
-    variants = [[name, metric["variant"]] for name, metric in card["metrics"].items()]
-    lines += ["## Metrics", markdown(["metric", "variant"], variants)]
-    return "\n\n".join(lines)
+            yield block([ratio, *labels], [cell["ratios"][label] for label in labels])
+        if others:
+            columns = [cell["differences"][f"{labels[0]} {other}"] for other in others]
+            yield block([f"difference: {labels[0]}", *others], columns)
 
 
-def counted(cell: dict[str, Any]) -> str:
-    """How many pictures, and how many of them are no sharper than smaller ones."""
-    small = f" ({cell['enlarged']} enlarged from smaller photographs)" if "enlarged" in cell else ""
-    return f"n = {cell['n']}{small}"
-
-
-def _block(card: dict, head: list[str], columns: list[dict[str, list]]) -> str:
-    """Metrics downward, models to the right."""
+def _experiment(result: dict[str, Any]) -> Iterator[str]:
+    """Verdicts, what was compared, and the values behind them, arms downward."""
+    yield f"# {result['title']}"
+    yield f"`{result['command']}`"
+    yield f"**The paper:** {result['cited']}."
+    yield f"**Here:** {result['remarks']} Brackets are 95 % intervals over pictures and seeds."
+    yield "## Verdicts"
+    rows = [
+        [c["claim"], c["metric"], number(c["difference"]), f"{c['n']}, {c['seeds']}",
+         c["verdict"], c["would_decide"]]
+        for c in result["claims"]
+    ]  # fmt: skip
+    head = ["claim", "metric", "difference", "n, seeds", "verdict", "what would decide"]
+    yield markdown(head, rows)
+    yield "## What was compared"
     rows = []
-    for name, metric in card["metrics"].items():
-        if name in columns[0]:
-            rows.append([f"{name} {ARROWS[metric['best']]}", *(number(c[name]) for c in columns)])
-    return markdown(head, rows)
+    for arm, about in result["arms"].items():
+        parameters = f"{about['parameters']:,}" if "parameters" in about else ""
+        spent = [str(about.get(key, "")) for key in ("steps", "seconds")]
+        networks = [(m.get("sha256") or m["implementation"])[:24] for m in about["models"]]
+        rows.append([arm, parameters, *spent, ", ".join(networks)])
+    yield markdown(["arm", "parameters", "steps", "seconds a run", "networks"], rows)
+    for cell in result["cells"]:
+        yield f"## {cell['data']}, {cell['masks']} masks, {cell['size']} px"
+        yield f"{_counted(cell, 'holes {:.0%}')}; in round brackets each seed."
+        rows = []
+        for arm in result["arms"]:
+            rows.append([arm])
+            for metric in result["metrics"]:
+                each = ", ".join(f"{value:.4g}" for value in cell["seeds"][arm][metric])
+                shown = number(cell["values"][arm][metric])
+                rows[-1].append(f"{shown} ({each})" if "," in each else shown)
+        yield markdown(["arm", *_with_arrows(result).values()], rows)
+
+
+def _with_arrows(record: dict[str, Any]) -> dict[str, str]:
+    """Of each metric, what stands in a table."""
+    return {name: f"{name} {ARROWS[about['best']]}" for name, about in record["metrics"].items()}
+
+
+def _counted(cell: dict[str, Any], share: str) -> str:
+    """How many pictures, how much of them is hole, and which ones they are."""
+    masks, pictures = (cell[f"{what}_sha256"][:12] for what in ("masks", "pictures"))
+    return (
+        f"n = {cell['n']}; {share.format(cell['hole_share'])}; "
+        f"SHA-256 of the masks {masks}, of the pictures {pictures}"
+    )
 
 
 def number(triple: list[float | None]) -> str:
+    """A value with its interval, if there is one."""
     value, low, high = triple
     if value is None:
         return ""
@@ -135,5 +167,6 @@ def number(triple: list[float | None]) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

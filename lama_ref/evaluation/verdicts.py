@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import report
 from .experiments import Claim, Place
-from .measure import METRICS, short
+from .measure import METRICS
+from .report import short
 
 
 @dataclass(frozen=True)
@@ -82,46 +82,3 @@ def judge(claim: Claim, found: Found, lone: set[str]) -> dict[str, Any]:
         "seeds": k, "spread_from_seeds": round(seeds / max(pictures + seeds, 1e-30), 2),
         "verdict": verdict, "would_decide": decide,
     }  # fmt: skip
-
-
-def text(result: dict[str, Any]) -> str:
-    """A result as Markdown."""
-    arms, metrics = result["arms"], result["metrics"]
-    what = [m + {"low": " ↓", "high": " ↑"}.get(v["best"], "") for m, v in metrics.items()]
-    lines = [
-        f"# {result['title']}",
-        f"`{result['command']}`",
-        f"**The paper:** {result['cited']}.",
-        f"**Here:** {result['remarks']} Brackets are 95 % intervals over pictures and seeds.",
-        "## Verdicts",
-        report.markdown(
-            ["claim", "metric", "difference", "n, seeds", "verdict", "what would decide"],
-            [[c["claim"], c["metric"], report.number(c["difference"]),
-              f"{c['n']}, {c['seeds']}", c["verdict"], c["would_decide"]]
-             for c in result["claims"]],
-        ),
-        "## What was compared",
-        report.markdown(
-            ["arm", "parameters", "steps", "seconds a run", "networks"],
-            [[arm, f"{a['parameters']:,}" if "parameters" in a else "", f"{a.get('steps', '')}",
-              f"{a.get('seconds', '')}",
-              ", ".join((m.get("sha256") or m["implementation"])[:24] for m in a["models"])]
-             for arm, a in arms.items()],
-        ),
-    ]  # fmt: skip
-    for cell in result["cells"]:
-        rows = []
-        for arm in arms:
-            each = [", ".join(f"{v:.4g}" for v in cell["seeds"][arm][m]) for m in metrics]
-            shown = [report.number(cell["values"][arm][m]) for m in metrics]
-            rows.append([arm, *(f"{v} ({e})" if "," in e else v for v, e in zip(shown, each))])
-        lines += [
-            f"## {cell['data']}, {cell['masks']} masks, {cell['size']} px",
-            f"{report.counted(cell)}; holes {cell['hole_share']:.0%}; SHA-256 of the masks "
-            f"{cell['masks_sha256'][:12]}, of the pictures {cell['pictures_sha256'][:12]}; in "
-            "round brackets each seed.",
-            report.markdown(["arm", *what], rows),
-        ]
-    variants = [[name, metric["variant"]] for name, metric in metrics.items()]
-    lines += ["## Metrics", report.markdown(["metric", "variant"], variants)]
-    return "\n\n".join(lines)

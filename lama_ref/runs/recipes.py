@@ -170,7 +170,8 @@ PRESETS: dict[str, TrainConfig] = {
 def from_dict(values: dict) -> TrainConfig:
     """The settings of a run's ``config.json``; a setting that came later is as by default."""
     given: dict[str, Any] = {name: _tuples(value) for name, value in values.items()}
-    return TrainConfig(**given | {"weights": LossWeights(**given["weights"])})
+    given["weights"] = LossWeights(**given["weights"])
+    return TrainConfig(**given)
 
 
 def _tuples(value: Any) -> Any:
