@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from helpers import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,10 +17,6 @@ from lama_ref.pictures import augment as module
 from lama_ref.pictures.augment import AUGMENTATIONS, augment, equalise, hue_matrix, recolour, window
 
 GEOMETRY = ("perspective", "affine")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 @pytest.fixture(scope="module")

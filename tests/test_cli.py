@@ -7,9 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import run
 from PIL import Image
 
-from lama_ref import cli, runtime
+from lama_ref import runtime
 from lama_ref.cli.doctor import installation
 from lama_ref.runs.recipes import PRESETS
 from lama_ref.weights import names
@@ -18,12 +19,6 @@ from lama_ref.weights.format import load_generator
 from lama_ref.weights.names import load_features, shipped, verify
 
 RNG = np.random.default_rng(0)
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as exit:
-        cli.main([str(a) for a in arguments])
-    return exit.value.code
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from helpers import with_statistics
+from torch import Tensor
 
 from lama_ref import build_discriminator, build_generator
 from lama_ref.discriminator import Discriminator, ProjectedDiscriminator
@@ -16,12 +17,7 @@ from lama_ref.weights.names import load_efficientnet, load_training
 
 def ready(**options) -> Discriminator:
     torch.manual_seed(0)
-    d = Discriminator(**options).eval()
-    for module in d.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return d
+    return with_statistics(Discriminator(**options))
 
 
 def logits_side(side: int, layers: int = 4) -> int:

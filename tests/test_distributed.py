@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import log
 
 from lama_ref.runs.assemble import build_state
 from lama_ref.runs.recipes import from_dict
 from lama_ref.weights.format import load_state_dict
 from lama_ref.weights.names import load_training
 
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available(), reason="torch without distributed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed"),
+]
 TERMS = {"l1", "adversarial", "feature_matching", "perceptual", "d_real", "d_fake", "d_r1"}
 SETTINGS = (
     "--generator mini-fourier --stages 0 32 4 --steps 4 --l1-until 0.5 --warmup 1 --settle 2 "
@@ -38,10 +40,6 @@ def command(folder: Path, processes: int, *options: str) -> dict:
 def run(folder: Path, processes: int, *options: str) -> subprocess.CompletedProcess:
     given = command(folder, processes, *options)
     return subprocess.run(**given, capture_output=True, text=True, timeout=170)
-
-
-def log(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def test_two_processes_equal_one_with_the_same_batch(tmp_path):

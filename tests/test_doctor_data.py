@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import run
 from PIL import Image
 
-from lama_ref import cli
 from lama_ref.pictures.survey import FEW, Survey, survey
-
-
-def run(*arguments):
-    with pytest.raises(SystemExit) as exit:
-        cli.main(["doctor", *map(str, arguments)])
-    return exit.value.code
 
 
 def noise(seed, width=40, height=30, channels=3):
@@ -56,7 +50,7 @@ def bad(good):
 
 
 def test_a_good_folder(good, capsys):
-    assert run("data", good, "--size", "16") == 0
+    assert run("doctor", "data", good, "--size", "16") == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{good}: {FEW} image files\n")
     assert "0 below 16 px" in out
@@ -82,7 +76,7 @@ def posix(name):
 
 
 def test_the_report_says_what_to_do(bad, capsys):
-    assert run("data", bad) == 1
+    assert run("doctor", "data", bad) == 1
     out = capsys.readouterr().out
     for line in (
         "2 unreadable files; training skips them",
@@ -112,7 +106,7 @@ def test_only_the_first_twenty_unreadable_are_shown():
 def test_a_sample_of_a_large_folder(good, capsys):
     found = survey(good, 16, n=10, progress=False)
     assert (found.total, found.checked) == (FEW, 10)
-    assert run("data", good, "--size", "16", "--n", "10") == 0
+    assert run("doctor", "data", good, "--size", "16", "--n", "10") == 0
     assert "of which 10 were drawn at random" in capsys.readouterr().out
     assert survey(good, 16, n=10**6, progress=False).checked == FEW
 
@@ -125,11 +119,11 @@ def test_bad_arguments(good, tmp_path, capsys):
         (("data", good, "--size", "0"), "size is 0; expected 1 or more"),
         (("data", good, "--n", "0"), "n is 0; expected 1 or more"),
     ):
-        assert run(*arguments) == 1
+        assert run("doctor", *arguments) == 1
         captured = capsys.readouterr()
         assert message in captured.err and not captured.out
 
 
 def test_doctor_alone_checks_the_installation(capsys):
-    assert run() == 0
+    assert run("doctor") == 0
     assert capsys.readouterr().out.startswith("OK    python")

@@ -1,7 +1,6 @@
 """Fetching from a local server: every way to fail has a message, and harms no file."""
 
 import dataclasses
-import hashlib
 import io
 import os
 import signal
@@ -14,16 +13,12 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from file_server import serve
+from helpers import sums
 
 from lama_ref.weights.fetch import Entry, fetch
 
 DATA = np.random.default_rng(0).bytes(200_000)
 OTHER = np.random.default_rng(1).bytes(200_000)
-
-
-def sums(data: bytes) -> dict[str, int]:
-    return {hashlib.sha256(data).hexdigest(): len(data)}
 
 
 def entry(url: str, known: bytes | None = DATA, **others) -> Entry:
@@ -41,11 +36,9 @@ def zipped(data: bytes, **others: bytes) -> bytes:
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with serve() as running:
-        running.files["/f"] = DATA
-        yield running
+def server(server):
+    server.files["/f"] = DATA
+    return server
 
 
 def left(folder) -> set[str]:
@@ -208,6 +201,7 @@ def test_a_folder_that_is_a_file(tmp_path):
         fetch(entry("http://x/f"), tmp_path / "file" / "f")
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_load_it_once(server, tmp_path):
     server.pause = 0.2
     both = [child(server, tmp_path / "f") for _ in range(2)]
@@ -218,6 +212,7 @@ def test_two_processes_at_once_load_it_once(server, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock_and_its_rest_is_swept(server, tmp_path):
     server.pause = 2.0  # 26 seconds for the file
     first = child(server, tmp_path / "f")

@@ -12,6 +12,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import with_statistics
 from torch import Tensor, nn
 
 from lama_ref import build_generator
@@ -37,14 +38,8 @@ def tiny(kind: str = "fourier", **changes) -> GeneratorConfig:
 
 
 def ready(config: GeneratorConfig, seed: int = 0) -> Generator:
-    """In evaluation mode, with BatchNorm statistics that are not 0 and 1."""
     torch.manual_seed(seed)
-    generator = Generator(config).eval()
-    for module in generator.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return generator
+    return with_statistics(Generator(config))
 
 
 def picture(n: int = 2, height: int = 16, width: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -574,6 +574,7 @@ def _one_of_two(rank: int, rendezvous: str, result: str) -> None:
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+@pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one(tmp_path):
     """R1 differentiates twice: DistributedDataParallel must average the sum of all terms."""
     result = tmp_path / "gradients.pt"

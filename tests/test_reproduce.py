@@ -48,6 +48,7 @@ def test_what_seeds_share_between_places_cancels():
     np.testing.assert_allclose((value, low, high), 0.05, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_interval_holds_the_truth_as_often_as_it_says():
     rng, held = np.random.default_rng(1), 0
     for _ in range(400):
@@ -127,6 +128,7 @@ def small(monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, "table4", Experiment("T", arms, claims, **more))
 
 
+@pytest.mark.slow
 def test_a_whole_experiment(small, tmp_path, monkeypatch):
     found = reproduce.reproduce("table4", tmp_path, seeds=2, progress=False)
     assert json.loads((tmp_path / "table4.json").read_text()) == json.loads(json.dumps(found))
@@ -156,6 +158,7 @@ def test_a_whole_experiment(small, tmp_path, monkeypatch):
     assert again["cells"] == found["cells"]
 
 
+@pytest.mark.slow
 def test_a_quick_one_with_one_seed_decides_nothing_about_training(small, tmp_path, capsys):
     quick = ["reproduce", "table4", "--seeds", "1", "--steps", "2", "--n", "3"]
     with pytest.raises(SystemExit) as end:

@@ -104,6 +104,7 @@ def test_nothing_is_drawn_from_the_random_states_of_python_and_numpy(tmp_path):
     assert same_files(tmp_path / "0", tmp_path / "1")
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     """SIGKILL 24 times, every other time while a checkpoint is being written."""
     done = subprocess.run(

@@ -9,14 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from helpers import rng
 from PIL import Image
 
 from lama_ref.pictures import photographs, scenes
 from lama_ref.pictures.sources import GIVE_UP, Photos, Scenes, open_sources, parse
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
 
 
 def write(folder, n, colour=None, size=(40, 30), seed=0):
