@@ -21,7 +21,9 @@ from lama_ref.evaluation.reproduce import reproduce
 from lama_ref.evaluation.verdicts import Numbers
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "results"
-CARDS = ["mini-fourier_cause", "mini-fourier_photographs_256", "mini-fourier_scenes_256"]
+CARDS = [
+    f"mini-fourier_{name}" for name in ("cause", "photographs_256", "scenes_256", "periodic_256")
+]
 SHA256 = re.compile("[0-9a-f]{64}")
 SETTING = {"masks", "size", "n", "hole_share", "masks_sha256", "pictures_sha256"}
 
