@@ -43,7 +43,7 @@ ROOMS = {
     "weights": Room(("method", "runtime"), 1100, 1000),
     "pictures": Room(("method", "runtime", "weights"), 1530, 1450),
     "highres": Room(("method", "runtime"), 415, 360),
-    "runs": Room(("method", "runtime", "weights", "pictures"), 1030, 860),
+    "runs": Room(("method", "runtime", "weights", "pictures"), 1160, 860),
     "evaluation": Room(
         ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2280, 1900
     ),
@@ -54,8 +54,12 @@ for last in ("course", "doors"):
     above = tuple(ROOMS)[: tuple(ROOMS).index(last)]
     ROOMS[last] = replace(ROOMS[last], imports=(*above, *ROOMS[last].imports))
 FILE_LINES = 300
-LONGER = {"masks": 340, "generator": 315, "perceptual": 390}  # until what they need not hold has gone
-OUTSIDE_COURSE = 9_120  # we aim at 7,700, without spectral and fast
+LONGER = {
+    "masks": 340,
+    "generator": 315,
+    "perceptual": 390,
+}  # until what they need not hold has gone
+OUTSIDE_COURSE = 9_260  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)

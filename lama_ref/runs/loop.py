@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +90,21 @@ def train(
             return run.go(progress and rank == 0, on_log if rank == 0 else None)
 
 
+def fitting(config: TrainConfig, marks: Sequence[float]) -> TrainConfig:
+    """The settings with as many steps as fit ``config.minutes``.
+
+    Args:
+        marks: seconds at the start, after ``log_every`` steps and after twice as many; with fewer,
+            nothing changes. A twentieth of the time is kept for the end.
+    """
+    if config.minutes is None or len(marks) < 3:
+        return config
+    begun, once, twice = marks
+    left = 0.95 * 60 * config.minutes - (twice - begun)
+    more = max(1, int(left / (twice - once) * config.log_every))
+    return replace(config, steps=min(config.steps, 2 * config.log_every + more))
+
+
 class Run:
     """A run in its folder; see :func:`train`. Only the first of several processes writes."""
 
@@ -99,6 +114,8 @@ class Run:
         for _, _, n in config.stages:
             if n % world:
                 raise ValueError(f"a batch of {n} cannot be shared by {world} processes")
+        if config.minutes and world > 1:
+            raise ValueError("minutes is for one process: the clocks of several differ; use steps")
         self.config, self.folder, self.rank, self.world = config, folder, rank, world
         self.device = runtime.device(config.device)
         saved = disk.load_checkpoint(folder)
@@ -107,6 +124,8 @@ class Run:
         self.data = Batches(config, rank, world)  # data, panels, start and features complain
         if rank == 0:  # here, before anything is written
             panels.pictures(config.panels, 64)
+        if saved is not None and config.minutes:  # how many fit is known already
+            config = self.config = replace(config, steps=json.loads(saved["config"])["steps"])
         if saved is not None:
             _check_same(folder, config, self.data.mixture.digest(), saved)
         networks = disk.networks(saved) if saved else None
@@ -133,6 +152,7 @@ class Run:
         everywhere = max(config.weights.l1_known, config.weights.l1_hole)
         l1_alone = LaMaLoss(None, weights=LossWeights(everywhere, everywhere))
         data = self.data.loader(state.step, self.device)
+        marks = [time.perf_counter()]
         with (
             stop_signal() as told,
             tqdm(total=config.steps, initial=state.step, disable=not bar, unit="step") as shown,
@@ -152,6 +172,10 @@ class Run:
                     shown.set_postfix(hole_l1=f"{line['hole_l1']:.3f}")
                     if on_log is not None:
                         on_log(line)
+                if config.minutes and state.step in (config.log_every, 2 * config.log_every):
+                    marks.append(time.perf_counter())  # after a log: nothing is left to wait for
+                    config = self.config = fitting(config, marks)
+                    shown.total = config.steps
                 stopped = self._stopped(told.is_set())
                 if state.step % config.save_every == 0 or last or stopped:
                     self._save()

@@ -51,6 +51,8 @@ class TrainConfig(StepConfig):
         workers: processes that prepare batches; None is 0 on a CPU, most cores on a GPU.
         device: "auto", "cpu", "cuda" or "mps".
         seed: of everything random.
+        minutes: train for this long: once a step's time is known, ``steps`` becomes the number
+            that fits, at most what it was, and warm-up and decay follow. With one stage only.
 
     Raises:
         ValueError: a setting out of range.
@@ -87,6 +89,7 @@ class TrainConfig(StepConfig):
     workers: int | None = None
     device: str = "auto"
     seed: int = 0
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, warmup=1, save_every=1, log_every=1, panel_every=1, settle=0)
@@ -109,6 +112,11 @@ class TrainConfig(StepConfig):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], not {value}")
+        if self.minutes is not None and (not self.minutes > 0 or len(self.stages) > 1):
+            raise ValueError(
+                f"minutes must be above 0, and goes with one stage: not {self.minutes} with "
+                f"{len(self.stages)} stages"
+            )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
 
@@ -130,6 +138,26 @@ _TRIO = TrainConfig(
     warmup=100,
     discriminator_width=16,
     precision="bfloat16",
+)
+_PROJECTED = TrainConfig(  # how the shipped weights were finished
+    stages=((0.0, 192, 8),),
+    l1_until=0.0,
+    lr=1e-3,
+    lr_discriminator=1e-3,
+    warmup=50,
+    decay_from=0.05,
+    weights=LossWeights(
+        l1_hole=15, adversarial=0.3, feature_matching=0, perceptual=0.5, r1=0, l1_coarse=40
+    ),
+    features="efficientnet-lite0",
+    feature_stages=(2, 3, 5, 6),
+    discriminator="projected",
+    discriminator_width=64,
+    discriminator_stages=(3, 4, 5, 6),
+    mask_labels="maxpool",
+    average=0.995,
+    precision="bfloat16",
+    start="mini-fourier",
 )
 _PUBLISHED = TrainConfig(
     generator="lama-fourier",
@@ -156,6 +184,7 @@ _PUBLISHED = TrainConfig(
 )
 PRESETS: dict[str, TrainConfig] = {
     "mini": TrainConfig(),
+    "mini-projected": _PROJECTED,
     "trio-fourier": replace(_TRIO, generator="trio-fourier"),
     "trio-regular": replace(_TRIO, generator="trio-regular"),
     "trio-dilated": replace(_TRIO, generator="trio-dilated"),

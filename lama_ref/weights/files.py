@@ -27,6 +27,9 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{suffix}")
     try:
         yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # safetensors writes for the owner's eyes only
         os.replace(temporary, path)
     except OSError as error:
         if error.errno not in _REFUSED:
