@@ -203,7 +203,7 @@ def test_doctor_passes_here_and_fails_with_a_remedy(capsys, monkeypatch):
 
 
 def test_doctor_asks_for_what_the_project_declares(capsys, monkeypatch):
-    declared = ["torch>=2", "absent>1; extra == 'course'", "ruff; extra == 'dev'", "gone<3,>=2"]
+    declared = ["torch>=2", "absent>1; extra == 'course'", "ruff; extra == 'check'", "gone<3,>=2"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: declared)
     monkeypatch.setattr(names, "shipped", lambda folder="": {})
     found = {what: (fine, text) for what, fine, text in installation()}
