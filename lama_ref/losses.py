@@ -27,8 +27,7 @@ Terms = dict[str, Tensor]
 class LossWeights:
     """Factors of the terms; the defaults are the published ones.
 
-    ``l1_hole`` is 0 there: in the hole only the other three terms act. So is ``l1_coarse``, for
-    :func:`coarse_l1`.
+    There ``l1_hole`` and ``l1_coarse`` are 0: in the hole only the other three terms act.
     """
 
     l1_known: float = 10.0

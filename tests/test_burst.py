@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from lama_ref.discriminator import ProjectedDiscriminator
 from lama_ref.runs import burst, loop
 from lama_ref.runs.assemble import load_start
-from lama_ref.runs.recipes import PRESETS, TrainConfig
+from lama_ref.runs.recipes import PRESETS, TrainConfig, fitting
 
 SMALL = replace(
     PRESETS["mini-projected"],
@@ -24,12 +24,12 @@ SMALL = replace(
 
 def test_steps_fit_the_clock():
     config = TrainConfig(stages=((0.0, 64, 2),), minutes=1, log_every=10, steps=10_000)
-    assert loop.fitting(config, [0.0, 9.0]) is config  # the first steps alone tell little
+    assert fitting(config, [0.0, 9.0]) is config  # the first steps alone tell little
     # 57 s without the end's share, 11 s gone, 0.2 s a step
-    assert loop.fitting(config, [0.0, 9.0, 11.0]).steps == 20 + 230
-    assert loop.fitting(replace(config, steps=100), [0.0, 9.0, 11.0]).steps == 100
-    assert loop.fitting(config, [0.0, 50.0, 100.0]).steps == 21  # too slow: it ends at once
-    assert loop.fitting(replace(config, minutes=None), [0.0, 9.0, 11.0]).steps == 10_000
+    assert fitting(config, [0.0, 9.0, 11.0]).steps == 20 + 230
+    assert fitting(replace(config, steps=100), [0.0, 9.0, 11.0]).steps == 100
+    assert fitting(config, [0.0, 50.0, 100.0]).steps == 21  # too slow: it ends at once
+    assert fitting(replace(config, minutes=None), [0.0, 9.0, 11.0]).steps == 10_000
 
 
 def test_a_run_by_the_clock_ends_in_time(tmp_path):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ from . import disk
 from .assemble import build_loss, build_state
 from .batches import Batches
 from .processes import processes, stop_signal
-from .recipes import TrainConfig, from_dict
+from .recipes import TrainConfig, fitting, from_dict
 
 FREE = ("save_every", "panel_every", "panels", "workers", "device")
 """Settings that may differ when a run is continued: they do not touch what is learned."""
@@ -88,21 +88,6 @@ def train(
         with disk.locked(folder) if rank == 0 else nullcontext():
             run = Run(config, folder, resume, rank, world)
             return run.go(progress and rank == 0, on_log if rank == 0 else None)
-
-
-def fitting(config: TrainConfig, marks: Sequence[float]) -> TrainConfig:
-    """The settings with as many steps as fit ``config.minutes``.
-
-    Args:
-        marks: seconds at the start, after ``log_every`` steps and after twice as many; with fewer,
-            nothing changes. A twentieth of the time is kept for the end.
-    """
-    if config.minutes is None or len(marks) < 3:
-        return config
-    begun, once, twice = marks
-    left = 0.95 * 60 * config.minutes - (twice - begun)
-    more = max(1, int(left / (twice - once) * config.log_every))
-    return replace(config, steps=min(config.steps, 2 * config.log_every + more))
 
 
 class Run:

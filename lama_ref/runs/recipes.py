@@ -8,6 +8,7 @@ Source: the published training configurations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -194,6 +195,21 @@ PRESETS: dict[str, TrainConfig] = {
     "big-lama": replace(_PUBLISHED, generator="big-lama", stages=((0.0, 256, 120),)),
 }
 """Runs by name: ``lama-ref train FOLDER --preset NAME``; "mini" is the default."""
+
+
+def fitting(config: TrainConfig, marks: Sequence[float]) -> TrainConfig:
+    """The settings with as many steps as fit ``config.minutes``.
+
+    Args:
+        marks: seconds at the start, after ``log_every`` steps and after twice as many; with fewer,
+            nothing changes. A twentieth of the time is kept for the end.
+    """
+    if config.minutes is None or len(marks) < 3:
+        return config
+    begun, once, twice = marks
+    left = 0.95 * 60 * config.minutes - (twice - begun)
+    more = max(1, int(left / (twice - once) * config.log_every))
+    return replace(config, steps=min(config.steps, 2 * config.log_every + more))
 
 
 def from_dict(values: dict) -> TrainConfig:
