@@ -27,6 +27,11 @@ def test_baselines_keep_known_pixels_and_fill_a_flat_picture(name):
     assert baselines.version(name).split()[0] in ("OpenCV", "scikit-image", "lama_ref")
 
 
+def test_a_baseline_without_an_author_is_not_called_opencv():
+    with pytest.raises(ValueError, match="whose is 'nobody'"):
+        baselines.version("nobody")
+
+
 def test_mean_fill_is_the_mean_of_known_pixels():
     image, mask = RNG.random((3, 8, 8), np.float32), RNG.random((8, 8)) < 0.5
     expected = [image[c][~mask].mean() for c in range(3)]

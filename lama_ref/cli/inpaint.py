@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from ..highres.strategies import STRATEGIES, named
 from ..pictures.formats import check_name, opened, save
 from ..pictures.photographs import list_images
 
@@ -20,7 +21,7 @@ def inpaint(
     weights: str = "mini-fourier",
     device: str = "auto",
     dilate: float = 0,
-    strategy: Literal["whole", "crop", "refine", "auto"] = "whole",
+    strategy: Literal[tuple(STRATEGIES)] = "whole",  # type: ignore
     context: float | None = None,
     steps: int | None = None,
 ) -> int:
@@ -43,7 +44,6 @@ def inpaint(
     """
     from tqdm import tqdm
 
-    from ..highres.strategies import named
     from ..inference import Inpainter
 
     given = {name: x for name, x in (("context", context), ("steps", steps)) if x is not None}

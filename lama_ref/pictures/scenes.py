@@ -130,7 +130,8 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 def _sample_surface(rng: np.random.Generator, family: str | None = None) -> Surface:
     uniform, r = rng.uniform, rng.random(4)
-    family = family or [name for name, n in FAMILIES.items() for _ in range(n)][rng.integers(20)]
+    odds = [name for name, n in FAMILIES.items() for _ in range(n)]
+    family = family or odds[rng.integers(len(odds))]
     joint, flag = 0.06 + 0.14 * r[0], float(r[1] < 0.5)
     # periods (times 3 to 12), width of a period over its height, proportions of the pattern
     density, aspect, shape = {

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from ..generator import resolve_config
 from ..losses import LossWeights
-from ..pictures.augment import AUGMENTATIONS
 from ..runtime import at_least
 from ..training import StepConfig
 
@@ -163,7 +162,7 @@ _PROJECTED = TrainConfig(  # how the shipped weights were finished
 _PUBLISHED = TrainConfig(
     generator="lama-fourier",
     data=("places",),
-    augmentations=AUGMENTATIONS,
+    augmentations=("flip", "perspective", "affine", "contrast", "colour"),
     zoom=(1.0, 1.0),
     stages=((0.0, 256, 30),),  # 10 on each of 3 GPUs
     steps=1_000_000,
