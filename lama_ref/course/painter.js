@@ -85,7 +85,7 @@ function render({ model, el }) {
 
   function stroke(event) {
     pen.globalCompositeOperation = model.get("erase") ? "destination-out" : "source-over";
-    pen.strokeStyle = `rgb(${COLOUR})`;
+    pen.strokeStyle = pen.fillStyle = `rgb(${COLOUR})`;
     pen.lineWidth = model.get("brush");
     pen.lineCap = "round";
     for (const e of event.getCoalescedEvents?.() ?? []) line(at(e));
@@ -98,6 +98,9 @@ function render({ model, el }) {
     pen.moveTo(...last);
     pen.lineTo(...point);
     pen.stroke();
+    pen.beginPath(); // of a tap: some browsers draw nothing for a line without length
+    pen.arc(...point, pen.lineWidth / 2, 0, 2 * Math.PI);
+    pen.fill();
     last = point;
   }
 
