@@ -47,7 +47,7 @@ ROOMS = {
     "evaluation": Room(
         ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2280, 1900
     ),
-    "course": Room(("inference", "runtime"), 3350, 3700),  # and every room above
+    "course": Room(("inference", "runtime"), 3700, 3700),  # and every room above
     "doors": Room(("inference", "runtime"), 670, 600),  # and every room
 }
 for last in ("course", "doors"):
