@@ -37,7 +37,7 @@ def build_state(
     d = new_discriminator(config) if config.adversarial else None
     if networks is None and config.start is not None:
         networks = load_start(config.start)
-    g, started = networks or (build_generator(config.generator), None)
+    g, started = networks or (build_generator(config.architecture), None)
     if d is not None and started is not None and _alike(d, started):
         d = started
     for _, size, _ in config.stages:

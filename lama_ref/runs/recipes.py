@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from ..generator import resolve_config
+from ..generator import GeneratorConfig, as_text, resolve_config
 from ..losses import LossWeights
 from ..runtime import at_least
 from ..training import StepConfig
@@ -23,7 +23,9 @@ class TrainConfig(StepConfig):
     """Everything that determines a run, up to the photographs themselves.
 
     Attributes:
-        generator: preset name; with ``start`` the generator of that file is taken instead.
+        generator: preset name, with changes if need be: "mini-fourier:blocks=4,ratio=0.5"; a
+            ``GeneratorConfig`` becomes such a text. With ``start`` that file's is taken instead.
+        spectral: global branch in place of the generator's, by its registered name.
         data: sources, "scenes", "periodic" (scenes of one pattern) or a folder of photographs, each
             with ":" and its share.
         augmentations: of ``lama_ref.pictures.augment.AUGMENTATIONS``.
@@ -60,6 +62,7 @@ class TrainConfig(StepConfig):
     """
 
     generator: str = "mini-fourier"
+    spectral: str | None = None
     data: tuple[str, ...] = ("scenes",)
     augmentations: tuple[str, ...] = ("flip", "colour")
     zoom: tuple[float, float] = (1.0, 4.0)
@@ -98,7 +101,9 @@ class TrainConfig(StepConfig):
         shares = [share for share, _, _ in self.stages]
         if shares[:1] != [0] or shares != sorted(set(shares)) or shares[-1] >= 1:
             raise ValueError(f"stages must start at 0 and at growing shares below 1, not {shares}")
-        multiple = resolve_config(self.generator).multiple
+        if isinstance(self.generator, GeneratorConfig):
+            object.__setattr__(self, "generator", as_text(self.generator))
+        multiple = self.architecture.multiple
         for _, size, n in self.stages:
             if size < 1 or size % multiple or n < 1:
                 raise ValueError(
@@ -120,6 +125,12 @@ class TrainConfig(StepConfig):
             )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+
+    @property
+    def architecture(self) -> GeneratorConfig:
+        """What ``generator`` and ``spectral`` describe."""
+        config = resolve_config(self.generator)
+        return config if self.spectral is None else replace(config, spectral=self.spectral)
 
     @property
     def adversarial(self) -> bool:
