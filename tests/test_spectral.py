@@ -1,15 +1,24 @@
 """The kit's transforms against scipy, its blocks against LaMa's layer, and the contract on variants
 made to break it, one for each line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.fft
 import torch
+from PIL import Image
 from torch import nn
 
 import lama_ref
+from lama_ref.cli import main
 from lama_ref.ffc import SpectralTransform
-from lama_ref.spectral import kit, variants
+from lama_ref.generator import as_text, resolve_config
+from lama_ref.losses import LossWeights
+from lama_ref.runs import disk
+from lama_ref.runs.loop import train
+from lama_ref.runs.recipes import TrainConfig
+from lama_ref.spectral import transforms, variants
 from lama_ref.spectral.contract import spectral_contract
 from lama_ref.spectral.variants import VARIANTS, find_spectral, pointwise, register_spectral
 from lama_ref.weights.format import save
@@ -34,10 +43,10 @@ def registry():
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", kit.TRANSFORMS)
+@pytest.mark.parametrize("name", transforms.TRANSFORMS)
 def test_transforms_invert_keep_energy_and_agree(name, size):
     x = noise(2, 3, *size)
-    quick, product = kit.TRANSFORMS[name](), kit.TRANSFORMS[name](backend="matmul")
+    quick, product = transforms.TRANSFORMS[name](), transforms.TRANSFORMS[name](backend="matmul")
     spectrum, other = quick(x), product(x)
     assert spectrum.values.shape[1:3] == (3, quick.parts) and not spectrum.values.is_complex()
     torch.testing.assert_close(other.values, spectrum.values)
@@ -59,24 +68,26 @@ def test_transforms_are_those_of_scipy(size):
         "fft": np.stack([half.real, half.imag]),
     }
     for name, values in expected.items():
-        np.testing.assert_allclose(kit.TRANSFORMS[name]()(x).values[0, 0], values, atol=1e-12)
+        np.testing.assert_allclose(
+            transforms.TRANSFORMS[name]()(x).values[0, 0], values, atol=1e-12
+        )
 
 
 def test_frequencies_are_where_a_wave_has_its_coefficients():
     y, x = torch.meshgrid(torch.arange(16.0), torch.arange(20.0), indexing="ij")
     wave = torch.cos(2 * torch.pi * (-3 * y / 16 + 5 * x / 20)).double()[None, None]
-    spectrum = kit.FFT()(wave)
+    spectrum = transforms.FFT()(wave)
     row, column = divmod(int(spectrum.values.square().sum(2).argmax()), spectrum.values.shape[-1])
     assert spectrum.ky[row, 0] == pytest.approx(-3 / 16)
     assert spectrum.kx[0, column] == pytest.approx(5 / 20)
     cosine = torch.cos(torch.pi * 6 * (x + 0.5) / 20).double()[None, None]  # three periods
-    spectrum = kit.DCT()(cosine)
+    spectrum = transforms.DCT()(cosine)
     assert spectrum.kx[0, int(spectrum.values.abs().argmax()) % 20] == pytest.approx(3 / 20)
 
 
 def test_the_haar_wavelet_by_hand():
     a, b, c, d = 1.0, 2.0, 5.0, 11.0
-    spectrum = kit.Haar()(torch.tensor([[[[a, b], [c, d]]]]))
+    spectrum = transforms.Haar()(torch.tensor([[[[a, b], [c, d]]]]))
     by_hand = [a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d]
     assert spectrum.values.flatten().tolist() == [v / 2 for v in by_hand]
 
@@ -84,7 +95,7 @@ def test_the_haar_wavelet_by_hand():
 def test_windows_see_their_tile_alone():
     x, changed = noise(1, 2, 20, 19), noise(1, 2, 20, 19)
     changed[..., 3, 4] += 1
-    unit = kit.WindowedFFT(8)
+    unit = transforms.WindowedFFT(8)
 
     def output(image):
         spectrum = unit(image)
@@ -96,7 +107,7 @@ def test_windows_see_their_tile_alone():
 
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="'fft' or 'matmul', not 'fftw'"):
-        kit.DCT(backend="fftw")
+        transforms.DCT(backend="fftw")
 
 
 # --- blocks -----------------------------------------------------------------------------------
@@ -116,7 +127,7 @@ def settled(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("size", [(16, 16), (9, 14), (7, 5)], ids=str)
 def test_lamas_unit_in_the_kit_takes_its_weights(size, backend):
     lama = settled(SpectralTransform(24, 16))
-    ours = pointwise(kit.FFT(backend))(24, 16, stride=1, groups=1).eval()
+    ours = pointwise(transforms.FFT(backend))(24, 16, stride=1, groups=1).eval()
     ours.load_state_dict(lama.state_dict())  # the same keys
     x = noise(2, 24, *size).float()
     torch.testing.assert_close(ours(x), lama(x), atol=1e-5, rtol=1e-5)
@@ -129,7 +140,7 @@ def test_the_global_filter_is_its_own_at_its_own_size():
     k = torch.view_as_complex(mixer.weight.unflatten(1, (3, 2)).movedim(2, -1).contiguous())
     k = torch.fft.ifftshift(k, -2)
     expected = torch.fft.irfft2(torch.fft.rfft2(x, norm="ortho") * k, s=(8, 10), norm="ortho")
-    torch.testing.assert_close(kit.FFT().inverse(mixer(kit.FFT()(x))), expected)
+    torch.testing.assert_close(transforms.FFT().inverse(mixer(transforms.FFT()(x))), expected)
 
 
 def test_low_modes_are_a_neural_operator():
@@ -142,13 +153,13 @@ def test_low_modes_are_a_neural_operator():
             out[0, :, ky, kx] = r[:, :, ky + 2, kx] @ z[0, :, ky, kx]
     expected = torch.fft.irfft2(out, s=(9, 12), norm="ortho")
     # kx = 0 need not be that of a real map: the inverse takes its Hermitian part, as irfft2 here
-    torch.testing.assert_close(kit.FFT().inverse(mixer(kit.FFT()(x))), expected)
+    torch.testing.assert_close(transforms.FFT().inverse(mixer(transforms.FFT()(x))), expected)
 
 
 def test_a_complex_unit_without_conjugation_multiplies():
     mixer = variants.Complex(2).double().eval()
     mixer.bn = nn.Identity()
-    spectrum = kit.FFT()(noise(1, 2, 5, 6))
+    spectrum = transforms.FFT()(noise(1, 2, 5, 6))
     w = torch.complex(mixer.a.weight, mixer.b.weight)[:, :, 0, 0]
     z = torch.view_as_complex(spectrum.values.movedim(2, -1).contiguous())
     expected = torch.view_as_real(torch.einsum("oi,bihw->bohw", w, z)).movedim(-1, 2)
@@ -195,7 +206,7 @@ class Broken(nn.Module):
         return torch.complex(y, y) if self.flaw == "complex" else y
 
 
-class Loud(kit.FFT):
+class Loud(transforms.FFT):
     """Not orthonormal; the other backend is another transform."""
 
     def forward(self, x):
@@ -346,3 +357,61 @@ def test_what_cannot_be_registered_is_refused(registry, name, factory, error):
 def test_an_unknown_name_tells_what_there_is():
     with pytest.raises(ValueError, match="--plugin MODULE.py.*choose from ffc, ffc-lfu"):
         find_spectral("dtc")
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+def tiny(**options):
+    return TrainConfig(
+        stages=((0.0, 16, 2),), steps=2, warmup=1, settle=0, l1_until=1.0, features=None,
+        weights=LossWeights(adversarial=0, feature_matching=0, perceptual=0), device="cpu",
+        **options,
+    )  # fmt: skip
+
+
+def test_a_config_for_a_run_may_be_any_generators(tmp_path):
+    small = lama_ref.GeneratorConfig(blocks=1, width=4, downsamplings=2, ratio=0.5, spectral="dct")
+    config = tiny(generator=small)
+    assert (
+        config.generator.startswith("lama-fourier:blocks=1,width=4")
+        and config.architecture == small
+    )
+    train(config, tmp_path / "run", progress=False)
+    assert disk.read_config(tmp_path / "run") == config  # so it can be resumed
+    path = train(replace(config, steps=2), tmp_path / "run", progress=False)
+    assert lama_ref.Inpainter(path).generator.config == small
+    assert tiny(generator="mini-fourier", spectral="dct").architecture.spectral == "dct"
+    assert resolve_config(as_text(lama_ref.GeneratorConfig())) == lama_ref.GeneratorConfig()
+    odd = lama_ref.GeneratorConfig(kind="dilated", dilations=(1, 3), blocks=2)
+    assert resolve_config(as_text(odd)) == odd
+
+
+def test_variants_from_the_command_line(tmp_path, capsys, registry):
+    plugin = tmp_path / "my_variants.py"
+    plugin.write_text(
+        "import lama_ref\nfrom lama_ref.spectral import transforms, variants\n"
+        "lama_ref.register_spectral('mine')(variants.pointwise(transforms.DCT(), norm=False))\n"
+    )
+    run = tmp_path / "run"
+    arguments = ["train", str(run), "--plugin", str(plugin), "--spectral", "mine", "--steps", "1"]
+    arguments += ["--generator", "mini-fourier:width=4,blocks=1", "--stages", "0", "16", "2"]
+    arguments += ["--l1-until", "1", "--warmup", "1", "--settle", "0", "--features", "None"]
+    arguments += ["--perceptual", "0", "--device", "cpu"]
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0, capsys.readouterr().err
+    del VARIANTS["mine"]
+    for extra, code, words in (
+        ([], 1, "no spectral variant 'mine'"),
+        (["--plugin", str(tmp_path / "no.py")], 1, "no plugin at"),
+        (["--plugin", str(plugin)], 0, "wrote"),
+    ):
+        image, mask = tmp_path / "photo.png", tmp_path / "mask.png"
+        Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(image)
+        Image.fromarray(np.eye(16, dtype=np.uint8) * 255).save(mask)
+        with pytest.raises(SystemExit) as ended:
+            main(["inpaint", str(image), str(mask), "-o", str(tmp_path / "out.png"),
+                  "--weights", str(run), *extra])  # fmt: skip
+        said = "".join(capsys.readouterr())
+        assert ended.value.code == code and words in said, said

@@ -10,27 +10,17 @@ coefficients of a map x, k a frequency; see :mod:`.kit` for the block around the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ..ffc import GlobalBranch, SpectralTransform
-from .kit import (
-    DCT,
-    FFT,
-    Haar,
-    Hartley,
-    Mixer,
-    Pointwise,
-    Size,
-    SpectralBlock,
-    Spectrum,
-    Transform,
-    WindowedFFT,
-)  # fmt: skip
+from .controls import CONTROLS
+from .filters import GlobalFilter, LowModes, times
+from .kit import Mixer, Pointwise, SpectralBlock, Spectrum, Transform
+from .transforms import DCT, FFT, Haar, Hartley, WindowedFFT
 
 VARIANTS: dict[str, GlobalBranch] = {}
 """Registered factories by name. "ffc" is LaMa's."""
@@ -163,57 +153,7 @@ class Gated(Pointwise):
         return spectrum.with_channels(self.conv_layer(z) * torch.sigmoid(self.gate(z)))
 
 
-# --- filters that belong to frequencies -----------------------------------------------------------
-
-
-class GlobalFilter(Mixer):
-    """z'(k) = K(k) z(k): a complex number for each channel and frequency, resized to the map's.
-
-    K belongs to the frequencies of ``reference_size``; on another map each coefficient takes the
-    value at its own frequency in cycles per pixel, between neighbours bilinearly.
-    """
-
-    def __init__(self, channels: int, reference_size: Size = (32, 32)) -> None:
-        super().__init__()
-        self.reference_size = h, w = reference_size
-        self.weight = nn.Parameter(0.02 * torch.randn(1, 2 * channels, h, w // 2 + 1))
-
-    def forward(self, spectrum: Spectrum) -> Spectrum:
-        h, w = self.reference_size
-        row = (spectrum.ky * h + h // 2) * 2 / (h - 1) - 1  # -1 .. 1: first to last row of K
-        column = spectrum.kx * w * 2 / (w // 2) - 1
-        grid = torch.stack(torch.broadcast_tensors(column, row), -1)[None].to(self.weight)
-        k = F.grid_sample(self.weight, grid, padding_mode="border", align_corners=True)
-        return spectrum.with_channels(times(k.unflatten(1, (-1, 2)), spectrum.values).flatten(1, 2))
-
-
-class LowModes(Mixer):
-    """z'_o(k) = sum_i R_oi(k) z_i(k) for |ky| and kx below ``modes``, 0 elsewhere.
-
-    A matrix of its own for each low frequency, counted in periods per picture: of any size of map
-    the same ``modes`` are kept.
-    """
-
-    def __init__(self, channels: int, modes: int = 6) -> None:
-        super().__init__()
-        self.modes = modes
-        shape = (2, channels, channels, 2 * modes - 1, modes)  # rows -modes + 1 .. modes - 1
-        self.weight = nn.Parameter(torch.randn(shape) / channels)
-
-    def forward(self, spectrum: Spectrum) -> Spectrum:
-        h, w = spectrum.values.shape[-2:]
-        up, across = min(self.modes, (h + 1) // 2), min(self.modes, w)
-        rows = torch.arange(1 - up, up, device=spectrum.values.device)
-        a, b = self.weight[..., rows + self.modes - 1, :across]
-        real, imaginary = spectrum.values[..., rows % h, :across].unbind(2)
-
-        def mix(matrix: Tensor, z: Tensor) -> Tensor:
-            return torch.einsum("oihw,bihw->bohw", matrix, z)
-
-        low = mix(a, real) - mix(b, imaginary), mix(a, imaginary) + mix(b, real)
-        values = torch.zeros_like(spectrum.values)
-        values[..., rows % h, :across] = torch.stack(low, 2)
-        return replace(spectrum, values=values)
+# --- multilayer mixers ----------------------------------------------------------------------------
 
 
 class BlockMLP(Mixer):
@@ -266,17 +206,13 @@ class Unbiased(Mixer):
         return spectrum.with_channels(s * z + (1 - s) * mixed)
 
 
-def times(a: Tensor, b: Tensor) -> Tensor:
-    """Product of complex numbers given as (B, C, 2, Hk, Wk), real and imaginary part."""
-    (ar, ai), (br, bi) = a.unbind(2), b.unbind(2)
-    return torch.stack([ar * br - ai * bi, ar * bi + ai * br], 2)
-
-
 def _register(name: str, mixer: Callable[[int], Mixer], source: str, **options) -> None:
     """A variant that differs in its mixer alone; formula and source become its docstring."""
 
     def factory(c_in: int, c_out: int, *, stride: int, groups: int) -> nn.Module:
-        return SpectralBlock(c_in, c_out, stride=stride, groups=groups, mixer=mixer, **options)
+        return SpectralBlock(
+            c_in, c_out, stride=stride, groups=groups, mixer=mixer, transform=FFT(), **options
+        )
 
     factory.__doc__ = f"{(mixer.__doc__ or '').strip()}\n\n{source}"
     register_spectral(name)(factory)
@@ -296,11 +232,8 @@ _register("uffc", Unbiased, "After Chu et al., ICCV 2023.")
 
 
 def _register_transform(name: str, transform: type[Transform], source: str) -> None:
-    def factory(c_in: int, c_out: int, *, stride: int, groups: int) -> nn.Module:
-        return pointwise(transform())(c_in, c_out, stride=stride, groups=groups)
-
-    first = (transform.__doc__ or "").strip().partition("\n")[0]
-    factory.__doc__ = f"z' = ReLU(BN(W z)) with another transform. {first}\n\n{source}"
+    factory, about = pointwise(transform()), (transform.__doc__ or "").partition("\n")[0]
+    factory.__doc__ = f"z' = ReLU(BN(W z)) with another transform. {about}\n\n{source}"
     register_spectral(name)(factory)
 
 
@@ -312,77 +245,7 @@ _register_transform("windowed", WindowedFFT, "Own control: as LaMa's, within til
 
 # --- controls without a spectrum ------------------------------------------------------------------
 
-
-class Spatial(nn.Module):
-    """The block of LaMa around something that works on pixels: conv2(x + branch(x))."""
-
-    def __init__(
-        self, c_in: int, c_out: int, *, stride: int, groups: int,
-        branch: Callable[[int], nn.Module], resolution_free: bool = True,
-    ):  # fmt: skip
-        super().__init__()
-        hidden = max(1, c_out // 2)
-        self.downsample = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
-        conv = nn.Conv2d(c_in, hidden, 1, groups=groups, bias=False)
-        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(hidden), nn.ReLU(inplace=True))
-        self.branch = branch(hidden)
-        self.conv2 = nn.Conv2d(hidden, c_out, 1, groups=groups, bias=False)
-        self.resolution_free, self.batch_independent = resolution_free, True
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(self.downsample(x))
-        return self.conv2(x + self.branch(x))
-
-
-class Attention(nn.Module):
-    """softmax(Q K^T) V over a grid of at most 16 x 16 means, enlarged to the map."""
-
-    def __init__(self, channels: int, grid: int = 16) -> None:
-        super().__init__()
-        self.grid = grid
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h, w = x.shape[-2:]
-        coarse = F.adaptive_avg_pool2d(x, (min(h, self.grid), min(w, self.grid)))
-        q, k, v = self.qkv(coarse).flatten(2).transpose(1, 2).chunk(3, -1)  # (B, N, C)
-        seen = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        seen = seen.unflatten(2, coarse.shape[-2:])
-        return F.interpolate(seen, size=(h, w), mode="bilinear", align_corners=True)
-
-
-@register_spectral("large-kernel")
-def large_kernel(c_in: int, c_out: int, *, stride: int, groups: int) -> nn.Module:
-    """y = conv2(x + W1 ReLU(BN(D x))), D a depthwise 13 x 13 convolution: far, but not global.
-
-    Ding et al., "Scaling Up Your Kernels to 31x31", CVPR 2022.
-    """
-
-    def branch(channels: int) -> nn.Module:
-        depthwise = nn.Conv2d(channels, channels, 13, padding=6, groups=channels, bias=False)
-        return nn.Sequential(
-            depthwise, nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, channels, 1)
-        )
-
-    return Spatial(c_in, c_out, stride=stride, groups=groups, branch=branch)
-
-
-@register_spectral("attention")
-def attention(c_in: int, c_out: int, *, stride: int, groups: int) -> nn.Module:
-    """y = conv2(x + softmax(Q K^T) V): every place asks every other, on a coarse grid.
-
-    Vaswani et al., NeurIPS 2017.
-    """
-    return Spatial(c_in, c_out, stride=stride, groups=groups, branch=Attention)
-
-
-@register_spectral("identity")
-def identity(c_in: int, c_out: int, *, stride: int, groups: int) -> nn.Module:
-    """y = conv2(2 x): the block without its spectrum, which tells what the spectrum is worth.
-
-    Own control.
-    """
-    return Spatial(c_in, c_out, stride=stride, groups=groups, branch=lambda channels: nn.Identity())
-
+for _name, _factory in CONTROLS.items():
+    register_spectral(_name)(_factory)
 
 SHIPPED = tuple(VARIANTS)
