@@ -58,8 +58,9 @@ LONGER = {
     "masks": 340,
     "generator": 315,
     "perceptual": 390,
+    "pictures.scenes": 310,
 }  # until what they need not hold has gone
-OUTSIDE_COURSE = 9_260  # we aim at 7,700, without spectral and fast
+OUTSIDE_COURSE = 9_270  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)

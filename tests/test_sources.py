@@ -156,10 +156,18 @@ def test_scenes_are_seen_from_near(monkeypatch):
         assert picture.min() >= 0 and picture.max() <= 1
     assert 0.4 <= min(views) < 0.42 and 0.97 < max(views) <= 1
     assert np.median(views) == pytest.approx(np.sqrt(0.4), abs=0.05)  # log-uniform
-    flips = Scenes(1, ("flip",)), Scenes(1, ())
+    flips = Scenes("scenes", 1, ("flip",)), Scenes("scenes", 1, ())
     pairs = [[source.sample(8, rng(i), None) for source in flips] for i in range(20)]
     assert all(any(np.array_equal(a, c) for c in (b, b[:, :, ::-1])) for a, b in pairs)
     assert 4 < sum(not np.array_equal(a, b) for a, b in pairs) < 16
+
+
+def test_periodic_scenes_show_one_pattern():
+    source = Scenes("periodic", 1, ())
+    for i in range(10):
+        pixels = source.sample(48, rng(i), None).reshape(3, -1).T
+        assert len(np.unique((pixels * 255).round(), axis=0)) < 0.5 * len(pixels)  # flat colours
+    assert str(open_sources(["periodic:0.2", "scenes:0.8"])) == "20 % periodic, 80 % scenes"
 
 
 def test_every_kind_of_file(tmp_path):

@@ -29,19 +29,16 @@ def scene(kind: str, rng: np.random.Generator) -> scenes.Scene:
     Raises:
         ValueError: no such kind.
     """
-    one = scenes.sample_scene(rng)
     if kind == "scenes":
-        return one
+        return scenes.sample_scene(rng)
     if kind != "periodic" and not re.fullmatch(r"perspective:[01](\.\d*)?", kind):
         raise ValueError(
             f"scenes are scenes, periodic or perspective:S, S from 0 to 2: not {kind!r}"
         )
-    while one.ground.family == "plain":
-        one = scenes.sample_scene(rng)
+    one = scenes.sample_pattern(rng)
     turn, s = rng.uniform(0, 2 * np.pi), float(kind.partition(":")[2] or 0)
     tilt = (float(s * np.cos(turn)), float(s * np.sin(turn)))
-    pattern = replace(one.ground, tilt=tilt, jitter=0.0)
-    return replace(one, ground=pattern, things=(), light=(0.0, *one.light[1:]), noise=0.0)
+    return replace(one, ground=replace(one.ground, tilt=tilt))
 
 
 class Pictures:

@@ -24,7 +24,8 @@ class TrainConfig(StepConfig):
 
     Attributes:
         generator: preset name; with ``start`` the generator of that file is taken instead.
-        data: sources, "scenes" or a folder of photographs, each with ":" and its share.
+        data: sources, "scenes", "periodic" (scenes of one pattern) or a folder of photographs, each
+            with ":" and its share.
         augmentations: of ``lama_ref.pictures.augment.AUGMENTATIONS``.
         zoom: side of the square cut out of a photograph, relative to the crop's: least, most.
         masks: mask preset.
