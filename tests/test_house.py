@@ -50,7 +50,7 @@ ROOMS = {
     "highres": Room(("method", "runtime"), 415, 360),
     "runs": Room(("method", "runtime", "weights", "pictures"), 1160, 860),
     "evaluation": Room(
-        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2280, 1900
+        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2305, 1900
     ),
     "course": Room(("inference", "runtime"), 3700, 3700),  # and every room above
     "doors": Room(("inference", "runtime"), 670, 600),  # and every room
@@ -65,7 +65,7 @@ LONGER = {
     "perceptual": 390,
     "pictures.scenes": 310,
 }  # until what they need not hold has gone
-OUTSIDE_COURSE = 9_270  # we aim at 7,700, without spectral and fast
+OUTSIDE_COURSE = 9_295  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,16 +15,43 @@ from torch import Tensor, nn
 from ... import masks
 from ...generator import pad_to
 from ...highres.refine import _mean_l1, halve
+from ...highres.strategies import Crop
 from ...masks import feather
 from .core import compare, exercise, expect, numbers, tensor
 
 __all__ = ["context_box", "any_size", "blend_weights", "agreement_loss"]
 
 
+def _own(answer: Callable, *functions: Callable) -> Callable:
+    """The answer, which must not leave its work to these functions of the module."""
+    codes = {f.__code__: f.__qualname__ for f in functions}
+
+    @functools.wraps(answer)
+    def watched(*args: Any) -> Any:
+        used: list[str] = []
+
+        def look(frame: FrameType, event: str, _: Any) -> None:
+            if event == "call" and frame.f_code in codes:
+                used.append(codes[frame.f_code])
+
+        before = sys.getprofile()
+        sys.setprofile(look)
+        try:
+            result = answer(*args)
+        finally:
+            sys.setprofile(before)
+        name = used[0] if used else ""
+        expect(not used, f"your function calls the module's own {name}: write these lines yourself")
+        return result
+
+    return watched
+
+
 # --------------------------------------------------------------------------- 8.1
 @exercise("8.1")
 def context_box(answer: Callable[[np.ndarray, float], tuple[int, int, int, int]]) -> None:
     """``answer(hole, share)``: one cut around all of a mask, with context, inside the picture."""
+    answer = _own(answer, Crop.cuts)
     cases = {
         "one pixel": ((30, 41), [(12, 20, 13, 21)]),
         "a wide hole in the middle": ((60, 90), [(25, 30, 31, 54)]),
@@ -86,7 +117,7 @@ class _Picky(nn.Module):
 @exercise("8.2")
 def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
     """``answer(network, x, multiple)``: mirrored padding, and back."""
-    draw = torch.Generator().manual_seed(0)
+    answer, draw = _own(answer, pad_to), torch.Generator().manual_seed(0)
     for multiple, size in (
         *((4, (8, 12)), (4, (9, 12)), (4, (8, 11)), (8, (13, 21)), (8, (8, 8)), (8, (9, 15))),
         *((1, (5, 7)), (16, (17, 16))),
@@ -105,8 +136,8 @@ def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
 # --------------------------------------------------------------------------- 8.3
 @exercise("8.3")
 def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
-    """``answer(hole, radius)`` against ``masks.feather`` of the known pixels."""
-    rng = np.random.default_rng(0)
+    """``answer(hole, radius)``: a raised cosine of the distance to the known pixels."""
+    answer, rng = _own(answer, feather), np.random.default_rng(0)
     dot = torch.zeros(1, 1, 7, 9)
     dot[..., 3, 4] = 1
     island = torch.ones(1, 1, 15, 12)
@@ -129,19 +160,22 @@ def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
             given = hole.clone()
             got = tensor(answer(given, radius), what)
             expect(torch.equal(given, hole), f"{what}: your function changed its input")
-            compare(got.float(), _weights(hole, radius), what, 1e-5)
+            ramp = _ramp(hole, radius)
+            expected = (1 - torch.cos(torch.pi * ramp)) / 2
+            if got.shape == ramp.shape and not torch.allclose(ramp, expected, atol=1e-4):
+                straight = torch.allclose(got.float(), ramp, atol=1e-5)
+                expect(not straight, f"{what}: a straight ramp; the weights follow a cosine")
+            compare(got.float(), expected, what, 1e-5)
 
 
-def _weights(hole: Tensor, radius: float) -> Tensor:
-    """By looking at each known pixel; the module's function for whole radii is the same."""
+def _ramp(hole: Tensor, radius: float) -> Tensor:
+    """max(0, 1 - d / (radius + 1)), by looking at each known pixel."""
     weights = torch.zeros_like(hole)
     rows, columns = (torch.arange(n) for n in hole.shape[-2:])
     for known, weight in zip(1 - hole[:, 0], weights[:, 0]):
         for i, j in known.nonzero().tolist():
             distance = ((rows - i)[:, None] ** 2 + (columns - j) ** 2).sqrt()
             torch.maximum(weight, 1 - distance / (radius + 1), out=weight)
-    if radius == int(radius):
-        assert torch.allclose(weights, feather(1 - hole, radius), atol=1e-5)
     return weights
 
 
@@ -149,6 +183,7 @@ def _weights(hole: Tensor, radius: float) -> Tensor:
 @exercise("8.4")
 def agreement_loss(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
     """``answer(prediction, image, hole, coarse, inner)``: value and gradient."""
+    answer = _own(answer, _mean_l1)
     draw = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
