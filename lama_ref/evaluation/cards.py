@@ -18,7 +18,7 @@ import numpy as np
 from .. import runtime
 from ..inference import Inpainter
 from ..masks import PRESETS
-from ..pictures import panels
+from ..pictures import formats, panels
 from ..runtime import __version__
 from ..weights.files import atomic, checksum, write_json
 from ..weights.names import find as find_weights
@@ -222,6 +222,4 @@ def _show(config: CardConfig, models: dict[str, Model], truth: Truth, path: Path
     for label, model in models.items():
         fill = model.load(config.device, 1)(images, masks)
         rows[label] = np.where(masks[:, None], fill, images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path, suffix=path.suffix) as temporary:
-        panels.sheet(rows | {"original": images}).save(temporary, quality=88)
+    formats.save(panels.sheet(rows | {"original": images}), path, quality=88)
