@@ -50,7 +50,9 @@ ROOMS = {
     "highres": Room(("method", "runtime"), 415, 360),
     "runs": Room(("method", "runtime", "weights", "pictures"), 1160, 860),
     "evaluation": Room(
-        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2305, 1900
+        (*("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), "spectral"),
+        2305,
+        1900,
     ),
     "course": Room(("inference", "runtime"), 3700, 3700),  # and every room above
     "doors": Room(("inference", "runtime"), 670, 600),  # and every room

@@ -18,12 +18,12 @@ from pathlib import Path
 import tyro
 
 from .doctor import doctor
-from .evaluate import evaluate, masks, reproduce
+from .evaluate import evaluate, masks, race, reproduce
 from .inpaint import demo, inpaint
 from .shelf import weights
 from .train import pretext, train_command
 
-_COMMANDS = (inpaint, demo, pretext, masks, evaluate, reproduce, weights, doctor)
+_COMMANDS = (inpaint, demo, pretext, masks, evaluate, reproduce, race, weights, doctor)
 
 _FORESEEN = (OSError, ValueError, TypeError, ImportError, FloatingPointError, MemoryError)
 
