@@ -235,41 +235,27 @@ class ResidualBlock(nn.Module):
 
 
 class MultiDilatedConv(nn.Module):
-    """Parallel 3x3 convolutions with different dilations, combined.
+    """The sum of 3x3 convolutions with different dilations, each of its share of the channels.
 
-    ``combine`` says what each convolution reads and how the results meet: "sum" (all channels;
-    summed), "cat_in" (its share of the channels; summed; LaMa-Dilated), "cat_out" (all
-    channels; each gives its share of the outputs, interleaved), "cat_both" (share in and out).
-    (B, c_in, H, W) -> (B, c_out, H, W); H and W must exceed the largest dilation.
+    (B, c_in, H, W) -> (B, c_out, H, W); H and W must exceed the largest dilation. This is the
+    published code's "cat_in", the one of its four ways to combine them that LaMa-Dilated takes.
     """
 
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        dilations: Sequence[int] = (1, 2, 4, 8),
-        combine: Literal["sum", "cat_in", "cat_out", "cat_both"] = "cat_in",
-    ):
+    def __init__(self, c_in: int, c_out: int, dilations: Sequence[int] = (1, 2, 4, 8)):
         super().__init__()
-        n = len(dilations)
-        self.share_in = combine in ("cat_in", "cat_both")
-        self.share_out = combine in ("cat_out", "cat_both")
-        for c, shared, name in ((c_in, self.share_in, "input"), (c_out, self.share_out, "output")):
-            if shared and c % n:
-                raise ValueError(f"{c} {name} channels cannot be shared equally by {n} dilations")
-        a = c_in // n if self.share_in else c_in
-        b = c_out // n if self.share_out else c_out
+        share, rest = divmod(c_in, len(dilations))
+        if rest:
+            raise ValueError(
+                f"{c_in} input channels cannot be shared equally by {len(dilations)} dilations"
+            )
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=d, dilation=d, padding_mode="reflect") for d in dilations
+            nn.Conv2d(share, c_out, 3, padding=d, dilation=d, padding_mode="reflect")
+            for d in dilations
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        n = len(self.convs)
-        inputs = x.chunk(n, 1) if self.share_in else [x] * n
-        outputs = [conv(part) for conv, part in zip(self.convs, inputs)]
-        if self.share_out:  # output channel j * n + i is channel j of convolution i
-            return torch.stack(outputs, 2).flatten(1, 2)
-        return functools.reduce(torch.add, outputs)
+        parts = zip(self.convs, x.chunk(len(self.convs), 1))
+        return functools.reduce(torch.add, [conv(part) for conv, part in parts])
 
 
 def resolve_config(config: str | GeneratorConfig, **changes) -> GeneratorConfig:

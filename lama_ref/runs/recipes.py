@@ -43,10 +43,8 @@ class TrainConfig(StepConfig):
         discriminator_width: channels of the first layer of "patch", of each head of "projected".
         discriminator_stages: as ``feature_stages``, for "projected".
         mask_labels: which patches are fakes, "nearest" as was published, or "maxpool".
-        composite: judge the prediction with the picture around it in place of the raw prediction.
         freeze_batchnorm: BatchNorm keeps the statistics that it starts with: for fine-tuning
             with small batches.
-        sync_batchnorm: several GPUs normalise by the statistics of their common batch.
         start: weights or a run's folder to begin with; its discriminator too, if there is one.
         settle: batches at the end over which BatchNorm statistics are averaged anew.
         save_every, log_every, panel_every: steps between checkpoints, lines of the log, panels.
@@ -81,9 +79,7 @@ class TrainConfig(StepConfig):
     discriminator_width: int = 32
     discriminator_stages: tuple[int, ...] = (1, 2, 3, 5, 6)
     mask_labels: Literal["nearest", "maxpool"] = "nearest"
-    composite: bool = False
     freeze_batchnorm: bool = False
-    sync_batchnorm: bool = False
     start: str | None = None
     settle: int = 50
     save_every: int = 500
@@ -226,6 +222,9 @@ def fitting(config: TrainConfig, marks: Sequence[float]) -> TrainConfig:
 def from_dict(values: dict) -> TrainConfig:
     """The settings of a run's ``config.json``; a setting that came later is as by default."""
     given: dict[str, Any] = {name: _tuples(value) for name, value in values.items()}
+    for gone in ("composite", "sync_batchnorm"):  # of runs from before they were taken out
+        if given.pop(gone, False):
+            raise ValueError(f"{gone} is no setting any more")
     given["weights"] = LossWeights(**given["weights"])
     return TrainConfig(**given)
 
