@@ -41,11 +41,11 @@ ROOMS = {
     "spectral": Room(("method",), 700, 700),
     "fast": Room(("method",), 650, 650),
     "weights": Room(("method", "runtime"), 1100, 1000),
-    "pictures": Room(("method", "runtime", "weights"), 1530, 1450),
-    "highres": Room(("method", "runtime"), 415, 360),
+    "pictures": Room(("method", "runtime", "weights"), 1480, 1450),
+    "highres": Room(("method", "runtime"), 410, 360),
     "runs": Room(("method", "runtime", "weights", "pictures"), 1160, 860),
     "evaluation": Room(
-        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2280, 1900
+        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2160, 1900
     ),
     "course": Room(("inference", "runtime"), 3700, 3700),  # and every room above
     "doors": Room(("inference", "runtime"), 670, 600),  # and every room
@@ -59,7 +59,7 @@ LONGER = {
     "generator": 315,
     "perceptual": 390,
 }  # until what they need not hold has gone
-OUTSIDE_COURSE = 9_260  # we aim at 7,700, without spectral and fast
+OUTSIDE_COURSE = 9_110  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)
