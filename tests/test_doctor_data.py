@@ -104,8 +104,3 @@ def test_bad_arguments(good, tmp_path, capsys):
         assert run("doctor", *arguments) == 1
         captured = capsys.readouterr()
         assert message in captured.err and not captured.out
-
-
-def test_doctor_alone_checks_the_installation(capsys):
-    assert run("doctor") == 0
-    assert capsys.readouterr().out.startswith("OK    python")

@@ -155,20 +155,6 @@ def test_nothing_of_the_hole_is_seen(budget):
     torch.testing.assert_close(result, torch.full_like(image, 0.5), atol=1e-3, rtol=0)
 
 
-def test_formats_go_through_every_strategy():
-    array, hole = noise(90, 120), np.zeros((90, 120), bool)
-    hole[30:50, 40:90] = True
-    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1)
-    for strategy in ("whole", "crop", "refine", Auto(say=lambda line: None)):
-        inpaint = lama_ref.Inpainter(generator, strategy=strategy)
-        for given in (array, Image.fromarray(array), array / np.float32(255)):
-            result = inpaint(given, hole)
-            assert type(result) is type(given)
-            before, after = np.array(given), np.array(result)
-            np.testing.assert_array_equal(after[~hole], before[~hole])
-            assert (after[hole] != before[hole]).any() and after.dtype == before.dtype
-
-
 # --- blending ---------------------------------------------------------------------------------
 
 
@@ -185,13 +171,8 @@ def test_an_error_of_colour_fades_in_from_the_border(radius):
     torch.testing.assert_close(
         result[..., 30:] - image[..., 30:], (tint * left).expand(1, 3, 60, 50)
     )
-
-
-def test_blending_leaves_a_fill_alone_that_fits():
-    image, hole = torch.rand(1, 3, 40, 40), mask_of((40, 40), (10, 10, 30, 25))
-    torch.testing.assert_close(blend(image, image, hole, 6), image)
-    everything = torch.ones(1, 1, 40, 40)
-    torch.testing.assert_close(blend(image, torch.zeros_like(image), everything, 6), image)
+    nothing_known = torch.zeros_like(image), torch.ones_like(hole)
+    torch.testing.assert_close(blend(image, *nothing_known, radius), image)
 
 
 def test_crop_takes_a_tint_off():

@@ -67,8 +67,7 @@ class CardConfig:
     panels: int = 0
 
     def __post_init__(self) -> None:
-        if self.n < 2 or self.batch == 0:
-            raise ValueError(f"a card needs n >= 2 and batch >= 1, not {self.n} and {self.batch}")
+        runtime.at_least(self, n=2, batch=1, panels=0)
         sizes = _split(self.sizes)
         if not sizes or not all(size.isdecimal() and int(size) >= 16 for size in sizes):
             raise ValueError(f"sizes must be whole numbers from 16, as 256,512, not {self.sizes!r}")
