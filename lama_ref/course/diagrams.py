@@ -15,90 +15,62 @@ from .plots import COLOURS, masked, style
 
 INCHES = 6.4  # 100 units wide, at 160 dpi: 1,024 pixels, of which a telephone shows 390
 BLUE, ORANGE, GREEN = COLOURS[:3]
+ROUND = {"layer": 0.01, "data": 1.6, "frame": 0.01}
 Point = tuple[float, float]
 
 
 class _Canvas:
-    """A page 100 units wide, y downward, on which boxes are placed by their centres."""
+    """A page 100 units wide, y downward, on which things are placed by their centres."""
 
     def __init__(self, height: float):
         import matplotlib.pyplot as plt
+        from matplotlib import patches, path
 
         style()
         size = (INCHES, INCHES * height / 100)
         self.figure = plt.figure(figsize=size, dpi=160, layout="none", facecolor="white")
         self.axis = self.figure.add_axes((0, 0, 1, 1), xlim=(0, 100), ylim=(height, 0))
         self.axis.axis("off")
+        self._patches, self._path = patches, path.Path
 
     def text(self, x: float, y: float, words: str, size: float = 11, **options) -> None:
-        options = {
-            "ha": "center",
-            "va": "center_baseline",
-            "linespacing": 1.15,
-            "zorder": 5,
-        } | options
-        self.axis.text(x, y, words, size=size, **options)
+        options = {"ha": "center", "va": "center_baseline", "zorder": 5} | options
+        self.axis.text(x, y, words, size=size, linespacing=1.15, **options)
 
     def box(self, x: float, y: float, words: str, width: float, height: float = 8, **look) -> None:
-        """``look``: colour (None is white), kind ("layer", "data", "frame"), edge, size, bold."""
-        from matplotlib.patches import FancyBboxPatch, Rectangle
-
-        colour, kind = look.get("colour"), look.get("kind", "layer")
-        corner, rounded = (x - width / 2, y - height / 2), 1.6 if kind == "data" else 0.01
-        self.axis.add_patch(
-            FancyBboxPatch(
-                corner,
-                width,
-                height,
-                boxstyle=f"round,pad=0,rounding_size={rounded}",
-                facecolor=_tint(colour, 0.08 if kind == "frame" else 0.22),
-                edgecolor=colour if kind == "frame" else "black",
-                linewidth=look.get("line", 1 if kind == "data" else 1.6),
-                linestyle=look.get("dashes", "-"),
-                zorder=look.get("zorder", 1 if kind == "frame" else 3),
-            )
-        )
-        if edge := look.get("edge"):  # a hatched strip: here one works on a spectrum
-            strip = Rectangle(corner, 3, height, hatch=edge, facecolor="white", zorder=4)
-            self.axis.add_patch(strip)
-        middle = x + (1.5 if edge else 0)
-        self.text(middle, y, words, look.get("size", 11), weight=look.get("weight", "normal"))
-
-    def arrow(self, *points: Point, dashed: bool = False, head: bool = True, **look) -> None:
-        """A line through the points, with a head at its end; gradients are dashed."""
-        from matplotlib.patches import FancyArrowPatch
-        from matplotlib.path import Path
-
-        drawn = FancyArrowPatch(
-            path=Path(points),
-            arrowstyle="-|>,head_length=4.5,head_width=2.2" if head else "-",
-            linewidth=look.get("line", 1.6),
-            linestyle=(0, (3, 2)) if dashed else "-",
-            color=look.get("colour", COLOURS[5] if dashed else "black"),
-            shrinkA=0,
-            shrinkB=0,
-            joinstyle="miter",
-            zorder=2,
-        )
+        """``look``: kind ("layer", "data", "frame"), colour, line, dashes, edge, size, weight."""
+        colour, kind, edge = look.get("colour"), look.get("kind", "layer"), look.get("edge")
+        framed = {"edgecolor": colour, "zorder": 1} if kind == "frame" else {"zorder": 3}
+        options = {"edgecolor": "black", "linestyle": look.get("dashes", "-")} | framed
+        options["linewidth"] = look.get("line", 1 if kind == "data" else 1.6)
+        options["facecolor"] = _tint(colour, 0.08 if kind == "frame" else 0.22)
+        corner, style = (x - width / 2, y - height / 2), f"round,pad=0,rounding_size={ROUND[kind]}"
+        drawn = self._patches.FancyBboxPatch(corner, width, height, boxstyle=style, **options)
         self.axis.add_patch(drawn)
+        if edge:  # a hatched strip: this works on a spectrum
+            strip = {"hatch": edge, "facecolor": "white", "zorder": 4}
+            self.axis.add_patch(self._patches.Rectangle(corner, 3, height, **strip))
+        weight = look.get("weight", "normal")
+        self.text(x + (1.5 if edge else 0), y, words, look.get("size", 11), weight=weight)
+
+    def arrow(self, *points: Point, dashed: bool = False, head: bool = True, colour="black"):
+        """A line through the points with a head at its end; gradients are dashed."""
+        options = {"color": COLOURS[5], "linestyle": (0, (3, 2))} if dashed else {"color": colour}
+        options |= {"arrowstyle": "-|>,head_length=4.5,head_width=2.2" if head else "-"}
+        options |= {"linewidth": 1.6, "shrinkA": 0, "shrinkB": 0, "zorder": 2}
+        self.axis.add_patch(self._patches.FancyArrowPatch(path=self._path(points), **options))
 
     def plus(self, x: float, y: float) -> None:
-        from matplotlib.patches import Circle
+        options = {"facecolor": "white", "edgecolor": "black", "linewidth": 1.6, "zorder": 3}
+        self.axis.add_patch(self._patches.Circle((x, y), 2.2, **options))
+        self.text(x, y, "+", 13)
 
-        circle = Circle((x, y), 2.2, facecolor="white", edgecolor="black", linewidth=1.6, zorder=3)
-        self.axis.add_patch(circle)
-        self.text(x, y - 0.1, "+", 13)
-
-    def picture(self, x: float, y: float, array: np.ndarray, side: float = 24) -> None:
-        half, grey = side / 2, {"cmap": "gray"} if array.ndim == 2 else {}
-        extent = (x - half, x + half, y + half, y - half)
-        self.axis.imshow(array, extent=extent, zorder=3, aspect="auto", **grey)
-        self.axis.plot(
-            np.array([-1, 1, 1, -1, -1]) * half + x,
-            np.array([-1, -1, 1, 1, -1]) * half + y,
-            color="black",
-            linewidth=1.2,
-            zorder=4,
+    def picture(self, x: float, y: float, array: np.ndarray, side: float) -> None:
+        corners = (x - side / 2, x + side / 2, y + side / 2, y - side / 2)
+        self.axis.imshow(array, cmap="gray", extent=corners, zorder=3, aspect="auto")
+        outline = {"fill": False, "linewidth": 1.2, "zorder": 4}
+        self.axis.add_patch(
+            self._patches.Rectangle((corners[0], corners[3]), side, side, **outline)
         )
 
 
@@ -223,8 +195,8 @@ def training_step():
     c.box(25, 110, "picture $x$", 43, kind="data")
     c.box(75, 110, r"$\hat{x}$, without gradients", 43, kind="data")
     c.box(50, 126, "discriminator $D$ learns", 93, **LEARNS)
-    c.arrow((26, 114), (26, 122))
-    c.arrow((74, 114), (74, 122))
+    c.arrow((25, 114), (25, 122))
+    c.arrow((75, 114), (75, 122))
     words = (
         "$x$ is real\n(all patches)",
         "R1: $D$ stays\nflat at $x$\nγ = 0.001",
