@@ -1,14 +1,16 @@
 """The race of spectral variants: small generators that differ in the global branch alone.
 
 All train alike, with L1 alone, on procedural scenes. First for equal *steps*; then each for as many
-more as the slowest takes *seconds*, for an operator that is better and slower may not be better.
-They are compared on held-out scenes and patterns, at the size trained on and at four times that.
+more as the slowest takes *seconds* of a processor, as an operator that is better and slower may not
+be better. They are compared on held-out scenes and patterns, at the size trained on and at four
+times that.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +51,7 @@ def race(
         variants: registered names; all are compared with the first.
         folder: of the runs and of ``plan.json``, which says how many steps fit.
         output: .json file of the result, by default race.json in the folder; .md goes beside it.
-        minutes: for the training of all together, about.
+        minutes: of one core for the training of all together, about.
         seeds: trained networks of each variant; with one there is no verdict.
         n: held-out pictures of each kind.
 
@@ -130,12 +132,17 @@ def _plan(variants: list[str], folder: Path, minutes: float, seeds: int) -> dict
 
 
 def _seconds(name: str) -> float:
-    """Of one training step, after some that warm up."""
-    with tempfile.TemporaryDirectory() as folder:
-        train(replace(_settings(name, 15), log_every=5, settle=0), folder, progress=False)
-        log = (Path(folder) / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    at = [json.loads(line)["seconds"] for line in log]
-    return round((at[-1] - at[0]) / 10, 4)
+    """Of processor time for one training step: what 15 steps take more than 5."""
+
+    def spent(steps: int) -> float:
+        settings = replace(_settings(name, steps), settle=0)
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.process_time()
+            train(settings, folder, progress=False)
+            return time.process_time() - start
+
+    spent(1)  # warms up
+    return round(max(1e-3, spent(15) - spent(5)) / 10, 4)
 
 
 def _ranking(result: dict[str, Any], variants: list[str], plan: dict) -> list[dict[str, Any]]:

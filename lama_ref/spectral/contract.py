@@ -31,7 +31,7 @@ class Card:
     Attributes:
         name: under which it is registered, or that of the factory.
         lines: (what, verdict, finding); the verdict is "holds", "fails", "declared" or "measured".
-        impulse: (65, 65) answer of the trained-looking layer to one pixel in the middle.
+        impulse: (65, 65) answer of the fresh layer to one pixel in the middle.
     """
 
     name: str
@@ -252,9 +252,9 @@ def impulse(factory: GlobalBranch, side: int = 65) -> Tensor:
 
     The layer is as fresh as it comes, in evaluation mode, before a map of noise.
     """
-    module = build(factory).eval()
+    module = build(factory, c_in=48, c_out=48).eval()  # of few channels all might be deaf to it
     with torch.no_grad():
-        x = torch.randn(1, C_IN, side, side)
+        x = torch.randn(1, 48, side, side)
         lit = x.clone()
         lit[..., side // 2, side // 2] += 10
         return (module(lit) - module(x)).square().mean((0, 1)).sqrt()
