@@ -63,6 +63,25 @@ def png(image) -> bytes:
     return buffer.getvalue()
 
 
+def store_small() -> None:
+    """Figures of a notebook become PNGs of 256 colours: a third of the bytes, and sharp letters."""
+    import matplotlib_inline.backend_inline as inline
+    from IPython.core.getipython import get_ipython
+    from IPython.core.pylabtools import print_figure
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    def draw(figure) -> bytes:
+        drawn, buffer = Image.open(io.BytesIO(print_figure(figure, "png"))), io.BytesIO()
+        drawn.convert("RGB").quantize(dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        return buffer.getvalue()
+
+    shell = get_ipython()
+    if shell is not None:
+        inline.set_matplotlib_formats("png")  # else the next figure would set it, after this
+        shell.display_formatter.formatters["image/png"].for_type(Figure, draw)
+
+
 def images(
     pictures: Sequence,
     titles: Sequence[str] | None = None,
