@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,11 +73,12 @@ def store_small() -> None:
     from PIL import Image
 
     def draw(figure) -> bytes:
-        drawn, buffer = Image.open(io.BytesIO(print_figure(figure, "png"))), io.BytesIO()
+        whole: Any = print_figure(figure, "png")
+        drawn, buffer = Image.open(io.BytesIO(whole)), io.BytesIO()
         drawn.convert("RGB").quantize(dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         return buffer.getvalue()
 
-    shell = get_ipython()
+    shell: Any = get_ipython()
     if shell is not None:
         inline.set_matplotlib_formats("png")  # else the next figure would set it, after this
         shell.display_formatter.formatters["image/png"].for_type(Figure, draw)
