@@ -63,8 +63,9 @@ def check_suite(
         @pytest.mark.parametrize("name", right)
         def test_an_exception_in_the_answer_is_reported(self, name):
             message = f"Exercise {numbers[name]}: your function raised KeyError: 'oops'"
-            with pytest.raises(AssertionError, match=message):
+            with pytest.raises(AssertionError, match=message) as caught:
                 getattr(checks, name)(broken)
+            assert ', in broken: raise KeyError("oops")' in str(caught.value)
 
         @pytest.mark.parametrize(("name", "answer", "words"), marked(accepted))
         def test_right_answer_passes(self, name, answer, words, capsys):
@@ -77,8 +78,10 @@ def check_suite(
 
         @pytest.mark.parametrize(("name", "answer", "message"), marked(wrong))
         def test_wrong_answer_is_rejected_with_its_reason(self, name, answer, message):
-            with pytest.raises(AssertionError, match=f"(?s){message}"):
+            with pytest.raises(AssertionError, match=f"(?s){message}") as caught:
                 getattr(checks, name)(answer)
+            assert str(caught.value).startswith(f"Exercise {numbers[name]}: ")
+            assert caught.value.__context__ is None  # the source of a check tells its answer
             assert checks.attempted()[numbers[name]] == "wrong"
 
         def test_every_check_has_three_wrong_answers(self):

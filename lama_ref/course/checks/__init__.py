@@ -1,8 +1,9 @@
 """Checks of the exercises: give one your function, it says passed or what differs.
 
-Each check prints "not attempted" for a stub that raises ``NotImplementedError``, prints
-"passed" for a right answer, and raises ``AssertionError`` naming the input and the difference
-for any other. Solution notebooks end with :func:`require_all`.
+Each check prints "not attempted" for a stub that does nothing but raise ``NotImplementedError``,
+prints "passed" for a right answer, and raises ``AssertionError`` for any other: one sentence that
+names the input and the difference, and the student's line. Solution notebooks end
+with :func:`require_all`.
 """
 
 from .ablations import *  # noqa: F403

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+import dis
 import functools
+import sysconfig
+import traceback
 from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, TracebackType
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Frames = list[tuple[traceback.FrameSummary, CodeType]]
+
 _results: dict[str, str] = {}
+_NOT_THEIRS = (
+    str(Path(__file__).parents[2]),  # this package
+    *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
+    *("<frozen", "<string>", "<__array"),
+)
+_STUB = {  # all that the bytecode of raise NotImplementedError("...") holds, in Python 3.11 to 3.14
+    *("RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL", "PUSH_NULL"),
+    *("LOAD_GLOBAL", "LOAD_CONST", "LOAD_COMMON_CONSTANT", "PRECALL", "CALL", "RAISE_VARARGS"),
+}
+
+
+class CheckFailed(AssertionError):
+    """A wrong answer. Its message is all there is to see: no source of a check, so no answer."""
+
+    def _render_traceback_(self) -> list[str]:  # a notebook prints this in place of all frames
+        calls = [frame for frame, _ in _students_frames(self.__traceback__)]
+        where = f"\n{_line(calls[-1])}" if calls and "\n" not in str(self) else ""
+        return [f"\033[31m{self}\033[0m{where}"]
 
 
 def exercise(number: str) -> Callable:
@@ -22,21 +47,20 @@ def exercise(number: str) -> Callable:
     def decorate(check: Callable[[Callable], None]) -> Callable[[Callable], None]:
         @functools.wraps(check)
         def run(answer: Callable) -> None:
+            __tracebackhide__ = True  # pytest and IPython skip this frame
+            reason = None
             try:
                 check(answer)
-            except NotImplementedError:
-                _results[number] = "not attempted"
-                print(f"Exercise {number}: not attempted yet")
-                return
-            except AssertionError:
-                _results[number] = "wrong"
-                raise
             except Exception as error:
-                _results[number] = "wrong"
-                raise AssertionError(
-                    f"Exercise {number}: your function raised {type(error).__name__}: {error}"
-                ) from error
-            _results[number] = "passed"
+                frames = _students_frames(error.__traceback__, getattr(check, "__code__", None))
+                if isinstance(error, NotImplementedError) and _untouched(frames):
+                    _results[number] = "not attempted"
+                    print(f"Exercise {number}: not attempted yet")
+                    return
+                reason = _reason(error, frames)
+            _results[number] = "passed" if reason is None else "wrong"
+            if reason is not None:  # raised here, it has no traceback of the check
+                raise CheckFailed(f"Exercise {number}: {reason}")
             print(f"Exercise {number}: passed")
 
         return run
@@ -44,8 +68,37 @@ def exercise(number: str) -> Callable:
     return decorate
 
 
+def _students_frames(trace: TracebackType | None, check: CodeType | None = None) -> Frames:
+    """The frames of a traceback that lie neither in a check nor in a library."""
+    frames = zip(traceback.extract_tb(trace), (f.f_code for f, _ in traceback.walk_tb(trace)))
+    return [(s, c) for s, c in frames if c is not check and not s.filename.startswith(_NOT_THEIRS)]
+
+
+def _line(frame: traceback.FrameSummary) -> str:
+    name = "" if frame.name == "<module>" else f", in {frame.name}"
+    return f"  line {frame.lineno}{name}: {frame.line}"
+
+
+def _untouched(frames: Frames) -> bool:
+    """Whether the answer does nothing but raise: the stub of the exercise, with its docstring."""
+    codes = [code for _, code in frames]
+    return len(codes) == 1 and {i.opname for i in dis.get_instructions(codes[0])} <= _STUB
+
+
+def _reason(error: Exception, frames: Frames) -> str:
+    last = next(reversed(traceback.extract_tb(error.__traceback__)))
+    theirs = bool(frames) and frames[-1][0] == last  # an assert in the answer is theirs as well
+    if isinstance(error, AssertionError) and not theirs:
+        return str(error)
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if not frames:
+        return f"the check cannot work with your answer, which gives {what}"
+    return f"your function raised {what}\n{_line(frames[-1][0])}"
+
+
 def expect(condition: bool, message: str) -> None:
     """Raise ``AssertionError`` with the message unless the condition holds."""
+    __tracebackhide__ = True
     if not condition:
         raise AssertionError(message)
 
@@ -103,10 +156,11 @@ def compare(got, expected, what: str, tolerance: float = 1e-5) -> None:
     difference = np.abs(got_array.astype(complex) - expected_array.astype(complex))
     expect(bool(np.isfinite(difference).all()), f"{what}: the result has NaN or infinite values")
     worst = np.unravel_index(difference.argmax(), difference.shape)
+    where = f" at index {tuple(map(int, worst))}" if worst else ""
     scale = max(1.0, float(np.abs(expected_array).max()))
     expect(
         bool(difference.max() <= tolerance * scale),
-        f"{what}: largest difference {difference.max():.3g} at index {tuple(map(int, worst))}: "
+        f"{what}: largest difference {difference.max():.3g}{where}: "
         f"got {got_array[worst]:.5g}, expected {expected_array[worst]:.5g}",
     )
 
@@ -119,5 +173,6 @@ def attempted() -> dict[str, str]:
 def require_all(*numbers: str) -> None:
     """Raise unless every named exercise has passed; the last cell of a solution notebook."""
     missing = [n for n in numbers if _results.get(n) != "passed"]
-    expect(not missing, f"not passed: {', '.join(missing)}")
+    if missing:
+        raise CheckFailed(f"not passed: {', '.join(missing)}")
     print(f"All {len(numbers)} exercises passed")
