@@ -194,6 +194,11 @@ def test_recorded_memory():
             "model", "strategy", "pixels", "peak_gib", "before_gib", "estimate_gib",
             "bytes_per_pixel", "cpu_seconds",
         ]  # fmt: skip
+    peak = {case: row["peak_gib"] for case, row in zip(cases, result["cases"])}
+    assert all(peak[m, "crop", side] < peak[m, "whole", side] for m, side in product(models, sides))
+    for case in result["cases"]:  # workspaces take no more than live tensors
+        rise = (case["peak_gib"] - case["before_gib"]) / case["estimate_gib"]
+        assert case["strategy"] != "whole" or 1 < rise < 2
 
 
 def test_what_is_measured_today_has_the_same_format(tmp_path, monkeypatch):

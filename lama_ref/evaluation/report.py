@@ -111,8 +111,13 @@ def _experiment(result: dict[str, Any]) -> Iterator[str]:
     """Verdicts, what was compared, and the values behind them, arms downward."""
     yield f"# {result['title']}"
     yield f"`{result['command']}`"
-    yield f"**The paper:** {result['cited']}."
+    if result["cited"]:
+        yield f"**The paper:** {result['cited']}."
     yield f"**Here:** {result['remarks']} Brackets are 95 % intervals over pictures and seeds."
+    if ranking := result.get("ranking"):
+        yield "## Ranking"
+        rows = [[number(v) if isinstance(v, list) else f"{v}" for v in r.values()] for r in ranking]
+        yield markdown(list(ranking[0]), rows)
     yield "## Verdicts"
     rows = [
         [c["claim"], c["metric"], number(c["difference"]), f"{c['n']}, {c['seeds']}",
