@@ -136,12 +136,12 @@ def by_the_strategy(hole, share):
 
 
 WRONG = [
-    ("context_box", by_the_strategy, "the module's own Crop.cuts"),
-    ("any_size", by_pad_to, "the module's own pad_to"),
-    ("blend_weights", lambda m, r: feather(1 - m, r), "the module's own feather"),
+    ("context_box", by_the_strategy, "lama_ref's own Crop.cuts"),
+    ("any_size", by_pad_to, "lama_ref's own pad_to"),
+    ("blend_weights", lambda m, r: feather(1 - m, r), "lama_ref's own feather"),
     ("blend_weights", lambda *a: blend_weights(*a, shape=lambda v: v), "a straight ramp"),
     ("blend_weights", lambda *a: blend_weights(*a, shape=lambda v: v**2), "radius"),
-    ("agreement_loss", lambda *a: agreement_loss(*a, mean=_mean_l1), "the module's own _mean_l1"),
+    ("agreement_loss", lambda *a: agreement_loss(*a, mean=_mean_l1), "lama_ref's own _mean_l1"),
     ("context_box", lambda *a: context_box(*a, longer=min), "a wide hole in the middle"),
     ("context_box", lambda *a: context_box(*a, clip=True), "a wide hole in the middle"),
     ("context_box", lambda *a: context_box(*a, end=0), "one pixel"),

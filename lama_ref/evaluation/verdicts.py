@@ -53,8 +53,9 @@ def estimate(terms: Sequence[tuple[int, Numbers]]) -> tuple[float, ...]:
     if squares == 0:
         return short(total), short(total), short(total), pictures, seeds, float(total == 0)
     freedom, error = (pictures + seeds) ** 2 / squares, math.sqrt(pictures + seeds)
-    half, p = student.ppf(0.975, freedom) * error, 2 * student.sf(abs(total) / error, freedom)
-    return short(total), short(total - half), short(total + half), pictures, seeds, float(p)
+    half = float(student.ppf(0.975, freedom)) * error
+    p = 2 * float(student.sf(abs(total) / error, freedom))
+    return short(total), short(total - half), short(total + half), pictures, seeds, p
 
 
 def judge(claim: Claim, found: Found, lone: set[str]) -> dict[str, Any]:

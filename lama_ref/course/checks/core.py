@@ -7,8 +7,7 @@ import functools
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, TracebackType
 
@@ -190,20 +189,6 @@ def by_hand(answer: Callable, *modules_own: Callable) -> Callable:
         return result
 
     return watched
-
-
-def _refuse(*_, **__):
-    raise AssertionError("this calls the module's own function: write the operation yourself")
-
-
-@contextmanager
-def without(function: Callable) -> Iterator[None]:
-    """Meanwhile the module's function refuses to work, by whatever name it was imported."""
-    code, function.__code__ = function.__code__, _refuse.__code__
-    try:
-        yield
-    finally:
-        function.__code__ = code
 
 
 def attempted() -> dict[str, str]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,41 +13,16 @@ from ...generator import pad_to
 from ...highres.refine import _mean_l1, halve
 from ...highres.strategies import Crop
 from ...masks import feather
-from .core import compare, exercise, expect, numbers, tensor
+from .core import by_hand, compare, exercise, expect, numbers, tensor
 
 __all__ = ["context_box", "any_size", "blend_weights", "agreement_loss"]
-
-
-def _own(answer: Callable, *functions: Callable) -> Callable:
-    """The answer, which must not leave its work to these functions of the module."""
-    codes = {f.__code__: f.__qualname__ for f in functions}
-
-    @functools.wraps(answer)
-    def watched(*args: Any) -> Any:
-        used: list[str] = []
-
-        def look(frame: FrameType, event: str, _: Any) -> None:
-            if event == "call" and frame.f_code in codes:
-                used.append(codes[frame.f_code])
-
-        before = sys.getprofile()
-        sys.setprofile(look)
-        try:
-            result = answer(*args)
-        finally:
-            sys.setprofile(before)
-        name = used[0] if used else ""
-        expect(not used, f"your function calls the module's own {name}: write these lines yourself")
-        return result
-
-    return watched
 
 
 # --------------------------------------------------------------------------- 8.1
 @exercise("8.1")
 def context_box(answer: Callable[[np.ndarray, float], tuple[int, int, int, int]]) -> None:
     """``answer(hole, share)``: one cut around all of a mask, with context, inside the picture."""
-    answer = _own(answer, Crop.cuts)
+    answer = by_hand(answer, Crop.cuts)
     cases = {
         "one pixel": ((30, 41), [(12, 20, 13, 21)]),
         "a wide hole in the middle": ((60, 90), [(25, 30, 31, 54)]),
@@ -117,7 +88,7 @@ class _Picky(nn.Module):
 @exercise("8.2")
 def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
     """``answer(network, x, multiple)``: mirrored padding, and back."""
-    answer, draw = _own(answer, pad_to), torch.Generator().manual_seed(0)
+    answer, draw = by_hand(answer, pad_to), torch.Generator().manual_seed(0)
     for multiple, size in (
         *((4, (8, 12)), (4, (9, 12)), (4, (8, 11)), (8, (13, 21)), (8, (8, 8)), (8, (9, 15))),
         *((1, (5, 7)), (16, (17, 16))),
@@ -137,7 +108,7 @@ def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
 @exercise("8.3")
 def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
     """``answer(hole, radius)``: a raised cosine of the distance to the known pixels."""
-    answer, rng = _own(answer, feather), np.random.default_rng(0)
+    answer, rng = by_hand(answer, feather), np.random.default_rng(0)
     dot = torch.zeros(1, 1, 7, 9)
     dot[..., 3, 4] = 1
     island = torch.ones(1, 1, 15, 12)
@@ -183,7 +154,7 @@ def _ramp(hole: Tensor, radius: float) -> Tensor:
 @exercise("8.4")
 def agreement_loss(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
     """``answer(prediction, image, hole, coarse, inner)``: value and gradient."""
-    answer = _own(answer, _mean_l1)
+    answer = by_hand(answer, _mean_l1)
     draw = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:
