@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -229,3 +230,127 @@ def test_notebook_is_stored_as_executed_top_to_bottom(path):
         for output in cell.outputs:
             assert output.output_type != "error", f"cell [{number}] shows an error"
             assert output.get("name") != "stderr", f"cell [{number}] shows a warning: {output.text}"
+
+
+# --- what every notebook promises ---------------------------------------------------------------
+
+HEADER = re.compile(
+    r"^\*Reading (?P<reading>\d+) min · computing (?P<computing>\d+) min · "
+    r"exercises (?P<exercises>\d+) min \(★ (?P<starred>\d+) min\) · "
+    r"Difficulty [●○]{3} · Needs: .+ · Paper: .+\*$",
+    re.MULTILINE,
+)
+CARD = re.compile(r"^### Exercise (\d+\.\d+)( ★)?  [●○]{3} \((\d+) min[^)]*\)$", re.MULTILINE)
+FOLDS = {"source_hidden": "hide-input", "outputs_hidden": "hide-output"}  # JupyterLab and the book
+TAGS = {*FOLDS.values(), "nbval-check-output", "nbval-ignore-output", "nbval-skip"}
+
+
+def markdown(path: Path) -> list[str]:
+    """Cells of text; of a Markdown file, all of it as one."""
+    if path.suffix != ".ipynb":
+        return [path.read_text(encoding="utf-8")]
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell.source for cell in cells if cell.cell_type == "markdown"]
+
+
+def open_code(path: Path) -> list[str]:
+    """The lines, not blank, of the cells that are not folded: the main path."""
+    cells = nbformat.read(path, as_version=4).cells
+    code = [c for c in cells if c.cell_type == "code" and not hidden(c, "source_hidden")]
+    return [line for cell in code for line in cell.source.splitlines() if line.strip()]
+
+
+def hidden(cell: nbformat.NotebookNode, what: str) -> bool:
+    return cell.metadata.get("jupyter", {}).get(what, False)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_header_tells_the_time(path):
+    first, *_ = texts = markdown(path)
+    said = HEADER.search(first)
+    assert said is not None, f"the first cell has no line like {HEADER.pattern}"
+    words = sum(len(text.split()) for text in texts)
+    minutes = words / 200 + len(open_code(path)) / 20
+    assert int(said["reading"]) % 5 == 0 and abs(int(said["reading"]) - minutes) <= 10, (
+        f"{words} words and {len(open_code(path))} open lines of code take {minutes:.0f} min"
+    )
+    titles = re.findall(r"^### Exercise .*$", "\n".join(texts), re.MULTILINE)
+    cards = [CARD.search(title) for title in titles]
+    odd = [title for title, card in zip(titles, cards) if card is None]
+    assert cards and not odd, f"not like '### Exercise 2.1 ★  ●○○ (10 min)': {odd}"
+    times = [(int(card[3]), card[2] is not None) for card in cards if card is not None]
+    assert int(said["exercises"]) == sum(time for time, _ in times)
+    assert int(said["starred"]) == sum(time for time, star in times if star) > 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_main_path_is_short(path):
+    lines = open_code(path)
+    assert len(lines) <= 350, f"{len(lines)} open lines of code: fold figures and proofs"
+    asserts = [line for line in lines if re.match(r"\s*assert\b", line)]
+    assert len(asserts) <= 45, f"{len(asserts)} open asserts: fold proofs"
+    cells = len(nbformat.read(path, as_version=4).cells)
+    assert cells <= 64, f"{cells} cells"
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=name_of)
+def test_folds_and_marks(path):
+    """Folded for JupyterLab (metadata) and the book (tag) alike; marks of nbval are tags."""
+    for index, cell in enumerate(nbformat.read(path, as_version=4).cells):
+        tags = set(cell.metadata.get("tags", []))
+        assert tags <= TAGS, f"cell {index}: {sorted(tags - TAGS)} mean nothing here"
+        for what, tag in FOLDS.items():
+            assert hidden(cell, what) == (tag in tags), f"cell {index}: {what} and {tag} disagree"
+        if cell.cell_type == "code":
+            assert "NBVAL_" not in cell.source, f"cell {index}: a tag, not a comment"
+            if "hide-input" in tags:
+                assert cell.source.startswith("# "), f"cell {index}: say first what is folded"
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+LINK = re.compile(r"""(?<!\\)\]\(<?([^)\s>]+)[^)]*\)|\b(?:href|src)=["']([^"']+)""")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "data" / "README.md"]
+
+
+def links(path: Path) -> list[str]:
+    """Targets of all links and pictures in a document's text, not in its code or formulas."""
+    plain = [
+        re.sub(r"(?s)```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$", "", t) for t in markdown(path)
+    ]
+    return [a or b for text in plain for a, b in LINK.findall(text)]
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link may name after #: JupyterLab's form of a notebook's headings, else GitHub's."""
+    text = "\n".join(markdown(path))
+    named = set(re.findall(r"""\b(?:id|name)=["']([^"']+)""", text))
+    text = re.sub(r"(?ms)^```.*?^```", "", text)
+    for title in re.findall(r"^#{1,6} +(.*?) *#*$", text, re.MULTILINE):
+        shown = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
+        if path.suffix == ".ipynb":
+            named.add(re.sub(r"[`*]", "", shown).replace(" ", "-"))
+        else:
+            named.add(re.sub(r"[^\w\- ]", "", shown).lower().replace(" ", "-"))
+    return named
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *NOTEBOOKS, *SOLUTIONS], ids=name_of)
+def test_links_lead_somewhere(path):
+    for link in links(path):
+        if re.match(r"(https?|mailto):", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / unquote(file) if file else path
+        assert target.exists(), f"{link}: no such file"
+        if anchor:
+            assert unquote(anchor) in anchors(target), f"{link}: no such heading"
+
+
+def test_the_course_map_names_every_notebook():
+    others = {path.name for path in NOTEBOOKS[1:]}
+    named = [{name for name in others if f"({name})" in text} for text in markdown(NOTEBOOKS[0])]
+    best = max(named, key=len)
+    assert best == others, f"no map in 00 has a link to {sorted(others - best)}"
+    readme = links(ROOT / "README.md")
+    assert {f"notebooks/{path.name}" for path in NOTEBOOKS} <= set(readme)

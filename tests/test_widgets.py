@@ -233,6 +233,35 @@ def test_warnings_are_shown(photo, hole):
     assert panel.message.value == "Warning: is the mask inverted?"
 
 
+def test_before_and_after(photo, hole):
+    panel = paint_and_inpaint(photo, invert, hole)
+    assert panel.before.disabled  # there is no result yet
+
+    def shown():
+        return np.array(Image.open(io.BytesIO(panel.view.value)))
+
+    panel.button.click()
+    np.testing.assert_array_equal(shown(), invert(photo, hole))
+    panel.before.value = True
+    np.testing.assert_array_equal(shown(), photo)
+    panel.before.value = False
+    np.testing.assert_array_equal(shown(), invert(photo, hole))
+    panel.before.value = True
+    panel.button.click()  # a new result is shown at once
+    assert not panel.before.value
+    np.testing.assert_array_equal(shown(), invert(photo, hole))
+
+
+def test_painter_and_figures_have_one_coral():
+    from lama_ref.course import plots
+
+    coral = (plots.masked(np.zeros((1, 1, 3)), np.ones((1, 1)))[0, 0] * 255).round().astype(int)
+    assert f"COLOUR = [{', '.join(map(str, coral))}]" in MaskPainter._esm
+    written = "#" + "".join(f"{value:02x}" for value in coral)
+    assert f"--coral: {written};" in MaskPainter._css
+    assert paint_and_inpaint(np.zeros((4, 4)), invert).button.style.button_color == written
+
+
 # --- uploads and installation -----------------------------------------------------------------
 
 

@@ -2,7 +2,11 @@
 // Pixels of the canvas with alpha above 127 are the hole. The hole travels as `_mask`: one bit a
 // pixel, row by row, most significant bit first, as numpy.packbits writes it.
 
-const COLOUR = [213, 94, 0]; // vermilion, which colour-blind readers can tell from most others
+const COLOUR = [255, 89, 89]; // the course's coral, in which figures paint holes too
+const LARGEST = 128; // of the brush, in pixels
+const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const HELP = "Keys: [ ] brush size, E eraser, Z undo. On the picture: arrows move the brush, "
+  + "Shift + arrows paint, Space sets a dot.";
 const HISTORY = 50;
 
 const toBytes = (v) => new Uint8Array(v.buffer, v.byteOffset, v.byteLength);
@@ -17,23 +21,28 @@ function render({ model, el }) {
   const [height, width] = model.get("_size");
   const root = element("div", el, { className: "lama-painter" });
   root.style.setProperty("--wide", `${model.get("_display")}px`);
+  root.dataset.lmSuppressShortcuts = "true"; // in JupyterLab, "z" would undo an edit of cells
 
   const stage = element("div", root, { className: "lama-stage" });
   stage.style.aspectRatio = `${width} / ${height}`;
   const url = URL.createObjectURL(new Blob([toBytes(model.get("_photo"))], { type: "image/png" }));
   element("img", stage, { src: url, alt: "photograph to paint on", draggable: false });
   const canvas = element("canvas", stage, { width, height });
-  canvas.setAttribute("aria-label", "paint the hole here");
+  canvas.setAttribute("aria-label", `Paint the hole here. ${HELP}`);
+  canvas.setAttribute("role", "application"); // screen readers pass it the arrow keys
+  canvas.tabIndex = 0;
   const ring = element("div", stage, { className: "lama-ring" });
   const pen = canvas.getContext("2d", { willReadFrequently: true });
 
   const tools = element("div", root, { className: "lama-tools" });
   const label = element("label", tools, { textContent: "Brush " });
-  const brush = element("input", label, { type: "range", min: 1, max: 128 });
+  const brush = element("input", label, { type: "range", min: 1, max: LARGEST });
+  const size = element("span", label, { className: "lama-size" });
   const eraser = element("button", tools, { textContent: "Eraser", type: "button" });
   const undo = element("button", tools, { textContent: "Undo", type: "button" });
   const clear = element("button", tools, { textContent: "Clear", type: "button" });
   const share = element("output", tools);
+  element("div", root, { className: "lama-help", textContent: HELP });
 
   // ---- the hole: from the canvas to bits, and back
   let sent = null; // what this view wrote last; its own change needs no redrawing
@@ -74,8 +83,9 @@ function render({ model, el }) {
     send(bits);
   }
 
-  // ---- the pointer: mouse, pen or finger
+  // ---- the brush, moved by a pointer (mouse, pen or finger) or by keys
   let last = null; // previous point of the stroke, null between strokes
+  let here = [width / 2, height / 2]; // where the brush is, in pixels of the picture
 
   function at(event) { // the canvas may be shown at any size
     const box = canvas.getBoundingClientRect();
@@ -83,13 +93,12 @@ function render({ model, el }) {
     return [x, ((event.clientY - box.top) * height) / box.height];
   }
 
-  function stroke(event) {
+  function stroke(points) {
     pen.globalCompositeOperation = model.get("erase") ? "destination-out" : "source-over";
     pen.strokeStyle = pen.fillStyle = `rgb(${COLOUR})`;
     pen.lineWidth = model.get("brush");
     pen.lineCap = "round";
-    for (const e of event.getCoalescedEvents?.() ?? []) line(at(e));
-    line(at(event));
+    points.forEach(line);
     pen.globalCompositeOperation = "source-over";
   }
 
@@ -104,12 +113,12 @@ function render({ model, el }) {
     last = point;
   }
 
-  function moveRing(event) {
-    const box = canvas.getBoundingClientRect();
-    const size = (model.get("brush") * box.width) / width;
-    ring.style.width = ring.style.height = `${size}px`;
-    ring.style.left = `${event.clientX - box.left - size / 2}px`;
-    ring.style.top = `${event.clientY - box.top - size / 2}px`;
+  function move(point) { // the ring shows the brush
+    here = point;
+    const diameter = model.get("brush");
+    ring.style.width = `${(100 * diameter) / width}%`;
+    ring.style.left = `${(100 * (here[0] - diameter / 2)) / width}%`;
+    ring.style.top = `${(100 * (here[1] - diameter / 2)) / height}%`;
   }
 
   function end() {
@@ -120,22 +129,59 @@ function render({ model, el }) {
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button !== 0 || last) return;
     canvas.setPointerCapture(event.pointerId);
-    last = at(event);
-    stroke(event);
+    move((last = at(event)));
+    stroke([last]);
+    canvas.focus({ preventScroll: true }); // for the keys
     event.preventDefault();
   });
   canvas.addEventListener("pointermove", (event) => {
-    moveRing(event);
-    if (last) stroke(event);
+    move(at(event));
+    if (last) stroke([...(event.getCoalescedEvents?.() ?? []), event].map(at));
   });
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
 
+  // ---- keys
+  const KEYS = {
+    "[": () => resize(model.get("brush") - step()),
+    "]": () => resize(model.get("brush") + step()),
+    e: () => eraser.click(),
+    z: () => undo.click(),
+  };
+  const step = () => Math.max(1, Math.round(model.get("brush") / 8));
+
+  function onKey(event) {
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const bracket = key === "[" || key === "]"; // on some keyboards with AltGr, thus Ctrl + Alt
+    const plain = bracket || (!event.altKey && ((!event.ctrlKey && !event.metaKey) || key === "z"));
+    if (!plain) return;
+    if (KEYS[key]) KEYS[key]();
+    else if (event.target !== canvas) return; // the slider and the buttons have keys of their own
+    else if (key === " ") {
+      last ??= here;
+      stroke([here]);
+      end();
+    } else if (MOVES[key]) {
+      const far = Math.max(1, model.get("brush") / 4);
+      const [x, y] = here.map((v, i) => v + far * MOVES[key][i]);
+      if (event.shiftKey) last ??= here;
+      move([Math.min(width, Math.max(0, x)), Math.min(height, Math.max(0, y))]);
+      if (event.shiftKey) stroke([here]);
+    } else return;
+    event.preventDefault();
+  }
+
+  root.addEventListener("keydown", onKey);
+  canvas.addEventListener("keyup", (event) => event.key === "Shift" && end()); // one step of undo
+  canvas.addEventListener("blur", end);
+
   // ---- the tools
-  brush.addEventListener("input", () => {
-    model.set("brush", Number(brush.value));
+  function resize(diameter) {
+    model.set("brush", Math.min(LARGEST, Math.max(1, diameter)));
     model.save_changes();
-  });
+  }
+
+  brush.addEventListener("input", () => resize(Number(brush.value)));
   eraser.addEventListener("click", () => {
     model.set("erase", !model.get("erase"));
     model.save_changes();
@@ -143,7 +189,12 @@ function render({ model, el }) {
   undo.addEventListener("click", () => history.length && send(history.pop()));
   clear.addEventListener("click", () => change(new Uint8Array(current().length)));
 
-  const onBrush = () => { brush.value = model.get("brush"); };
+  const onBrush = () => {
+    brush.value = model.get("brush");
+    size.textContent = `${model.get("brush")} px`;
+    brush.setAttribute("aria-valuetext", size.textContent);
+    move(here);
+  };
   const onErase = () => eraser.setAttribute("aria-pressed", model.get("erase"));
   const onMask = () => { if (model.get("_mask") !== sent) show(current()); };
   model.on("change:brush", onBrush);

@@ -82,7 +82,7 @@ def _as_bool(mask: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 class MaskPainter(anywidget.AnyWidget):
-    """Paint a hole on a photograph, with the mouse, a pen or a finger.
+    """Paint a hole on a photograph, with the mouse, a pen, a finger or keys.
 
     Args:
         photo: PIL image, array (H, W, 3) or (H, W), tensor (3, H, W); uint8 or float in [0, 1].
@@ -156,22 +156,32 @@ class InpaintPanel(ipywidgets.HBox):
     """A :class:`MaskPainter`, a button, and the result beside it; see :func:`paint_and_inpaint`.
 
     Attributes:
-        painter, button, view, message: the parts.
+        painter, button, before, view, message: the parts; pressed, ``before`` shows the photograph.
         result: what the function returned last, None before the first time.
     """
 
     def __init__(self, photo: Any, inpaint: Callable[[Any, np.ndarray], Any], mask: Any = None):
         self.photo, self.inpaint, self.result = photo, inpaint, None
         self.painter = MaskPainter(photo, mask)
-        self.button = ipywidgets.Button(description="Inpaint", button_style="primary")
+        coral = {"button_color": "#ff5959", "text_color": "black", "font_weight": "bold"}
+        self.button = ipywidgets.Button(description="Inpaint", style=coral)
+        self.before = ipywidgets.ToggleButton(
+            description="Before",
+            tooltip="Show the photograph in place of the result",
+            disabled=True,
+        )
         self.message = ipywidgets.Label("Paint over something, then press Inpaint.")
         width = f"{self.painter._display}px"
         self.view = ipywidgets.Image(
             value=self.painter._photo, format="png", layout={"width": width, "max_width": "100%"}
         )
         self.view.add_class("lama-result")
+        self._after = self.painter._photo
         self.button.on_click(lambda _: self.run())
-        bar = ipywidgets.HBox([self.button, self.message])
+        self.before.observe(lambda _: self._show(), "value")
+        bar = ipywidgets.HBox(
+            [self.button, self.before, self.message], layout={"flex_flow": "wrap"}
+        )
         right = ipywidgets.VBox([self.view, bar], layout={"margin": "0 0 0 12px"})
         super().__init__([self.painter, right], layout={"flex_flow": "row wrap"})
 
@@ -184,6 +194,9 @@ class InpaintPanel(ipywidgets.HBox):
     def mask(self, mask: Any) -> None:
         self.painter.mask = mask
 
+    def _show(self) -> None:
+        self.view.value = self.painter._photo if self.before.value else self._after
+
     def run(self) -> Any:
         """What the button does: inpaint, show and return the result; tell what went wrong."""
         mask = self.mask
@@ -195,7 +208,9 @@ class InpaintPanel(ipywidgets.HBox):
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 self.result = self.inpaint(self.photo, mask)
-            self.view.value = png(_as_uint8(self.result))
+            self._after = png(_as_uint8(self.result))
+            self.before.value, self.before.disabled = False, False
+            self._show()
             text = f"{mask.sum():,} pixels filled, {mask.mean():.1%} of the picture"
             self.message.value = f"Warning: {caught[0].message}" if caught else text
         except Exception as error:  # a callback's traceback would vanish into the browser's log

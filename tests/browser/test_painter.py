@@ -141,6 +141,43 @@ def test_a_finger_paints_and_the_slider_sets_the_brush(empty, panel, canvas):
     assert state["count"] == pytest.approx(3.1416 * 20**2, rel=0.05)
 
 
+def test_keys_set_the_brush_and_paint(empty, panel, canvas):
+    cells = empty.page.evaluate("jupyterapp.shell.currentWidget.content.widgets.length")
+    panel.locator(".lama-painter input[type=range]").fill("32")
+    wait_until(empty, lambda state: state["brush"] == 32)
+    box = canvas.bounding_box()
+    empty.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    canvas.focus()
+    for keys, brush in (("]", 36), ("[[", 28), ("]]", 36)):
+        for key in keys:
+            empty.page.keyboard.press(key)
+        wait_until(empty, lambda state, brush=brush: state["brush"] == brush)
+        assert panel.locator(".lama-size").inner_text() == f"{brush} px"
+    empty.page.keyboard.press("Space")
+    dot = wait_until(empty, lambda state: state["count"])
+    assert dot["count"] == pytest.approx(3.1416 * 18**2, rel=0.05)
+    middle = [(dot["box"][i] + dot["box"][i + 1]) / 2 for i in (0, 2)]
+    assert middle == pytest.approx([side / 2 for side in dot["size"]], abs=2)
+
+    empty.page.keyboard.down("Shift")
+    for _ in range(4):  # a quarter of the brush each
+        empty.page.keyboard.press("ArrowRight")
+    empty.page.keyboard.up("Shift")
+    line = wait_until(empty, lambda state: state["count"] > dot["count"])
+    assert line["box"][3] == pytest.approx(dot["box"][3] + 36, abs=2)
+    assert line["box"][:3] == pytest.approx(dot["box"][:3], abs=1)
+    empty.page.keyboard.press("z")  # one step takes the whole stroke back
+    wait_until(empty, lambda state: state["count"] == dot["count"])
+    eraser = panel.get_by_role("button", name="Eraser", exact=True)
+    empty.page.keyboard.press("e")
+    assert eraser.get_attribute("aria-pressed") == "true"
+    empty.page.keyboard.press("e")
+    empty.page.keyboard.press("x")  # JupyterLab would cut the cell
+    empty.page.keyboard.press("]")
+    wait_until(empty, lambda state: state["brush"] > 36)
+    assert cells == empty.page.evaluate("jupyterapp.shell.currentWidget.content.widgets.length")
+
+
 def test_a_mask_set_in_python_is_shown_and_can_be_painted_on(empty, canvas):
     empty.python(
         "mask = np.zeros(panel.mask.shape, bool); mask[10:30, 20:60] = True\n"
@@ -168,6 +205,14 @@ def test_the_button_fills_the_hole_and_nothing_else(empty, panel, canvas, tmp_pa
         arg=[result.element_handle(), before],
     )
     assert wait_until(empty, lambda state: state["done"])["count"] == state["count"]
+
+    for _ in ("the photograph", "the result again"):
+        old = result.get_attribute("src")
+        press(panel, "Before")
+        empty.page.wait_for_function(
+            "([image, old]) => image.src !== old && image.complete",
+            arg=[result.element_handle(), old],
+        )
 
     changed = result.evaluate(
         """async (image, hole) => {
