@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import ModuleType
 from unittest.mock import patch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ... import ffc
@@ -38,19 +36,19 @@ def _known_mistakes(got, mistakes: dict[str, Callable[[], Tensor]], expected: Te
 
 
 @contextmanager
-def _without(reason: str, *names: tuple[ModuleType, str]) -> Iterator[None]:
+def _without(reason: str, *functions: str) -> Iterator[None]:
     """While the answer runs, these functions refuse to work and say why."""
 
     def refuse(*_, **__):
         raise AssertionError(reason)
 
     with ExitStack() as stack:
-        for module, name in names:
-            stack.enter_context(patch.object(module, name, refuse))
+        for name in functions:
+            stack.enter_context(patch(name, refuse))
         yield
 
 
-_LARGE = [(torch.fft, name) for name in ("rfft2", "fft2", "rfftn", "fftn")]
+_LARGE = [f"torch.fft.{name}" for name in ("rfft2", "fft2", "rfftn", "fftn")]
 
 
 def _images() -> list[tuple[str, Tensor]]:
@@ -71,7 +69,7 @@ def spectral_channels(answer: Callable[[Tensor], Tensor]) -> None:
     expect(answer is not ffc.real_fft, reason)
     for what, x in _images():
         expected, before = ffc.real_fft(x), x.clone()
-        with _without(reason, *_LARGE, (ffc, "real_fft")):
+        with _without(reason, *_LARGE, "lama_ref.ffc.real_fft"):
             got = answer(x)
         spectrum = torch.fft.rfft2(x, norm="ortho")
         mistakes = {
@@ -106,7 +104,7 @@ def hermitian_projection(answer: Callable[[Tensor, int], Tensor]) -> None:
         what = f"random half spectrum of H = {h}, W = {w} ({'odd' if w % 2 else 'even'} width)"
         s = torch.complex(normal(b, c, h, k), normal(b, c, h, k, seed=1))
         expected, before = ffc.hermitian(s, w), s.clone()
-        with _without(reason, (ffc, "hermitian"), (ffc, "inverse_real_fft")):
+        with _without(reason, "lama_ref.ffc.hermitian", "lama_ref.ffc.inverse_real_fft"):
             got = answer(s, w)
         compare(s, before, f"{what}: your function changed its input in place; the input")
         mirror = s.flip(-2).roll(1, -2)
@@ -128,14 +126,6 @@ def hermitian_projection(answer: Callable[[Tensor, int], Tensor]) -> None:
         }
         _known_mistakes(got, {f"{what}: {m}": lambda v=v: v for m, v in mistakes.items()}, expected)
         compare(got, expected, what)
-        compare(answer(got, w), expected, f"{what}, projected twice (a projection stays put)")
-        real = torch.fft.rfft2(normal(b, c, h, w, seed=2))
-        compare(answer(real, w), real, f"the spectrum of a real {h} x {w} image, which must stay")
-        compare(
-            torch.fft.irfft2(got, s=(h, w)),
-            torch.fft.irfft(torch.fft.ifft(s, dim=-2), n=w, dim=-1),
-            f"the {h} x {w} image of your projection against that of two 1-D inverses",
-        )
 
 
 def _blocks(weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -189,12 +179,6 @@ def complex_pair(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
             _known_mistakes(torch.stack([p, q]), lazily, right)
         compare(p, expected[0], f"P of {what}")
         compare(q, expected[1], f"Q of {what}")
-        f = torch.fft.rfft2(normal(2, weight.shape[1] // 2, 5, 6))
-        z = torch.view_as_real(f).movedim(-1, 2).flatten(1, 2)
-        mixed = F.conv2d(z, weight[..., None, None]).unflatten(1, (-1, 2))
-        mixed = torch.complex(mixed[:, :, 0], mixed[:, :, 1])
-        by_pair = torch.einsum("dc,bchk->bdhk", p, f) + torch.einsum("dc,bchk->bdhk", q, f.conj())
-        compare(by_pair, mixed, f"P F + Q conj(F) for {what}")
 
 
 @exercise("1.4")
@@ -234,20 +218,10 @@ def shift_equivariant(answer: Callable[[Tensor], Tensor]) -> None:
             _known_mistakes(got, lazily, expected)
         compare(got, expected, what)
 
-        def unit(x: Tensor, w: Tensor = got) -> Tensor:
-            z = F.conv2d(ffc.real_fft(x), w[..., None, None])
-            return ffc.inverse_real_fft(z, (x.shape[-2], x.shape[-1]))
-
-        for size in ((6, 8), (5, 7)):
-            x = normal(1, weight.shape[1] // 2, *size)
-            moved = unit(x.roll((2, 3), (-2, -1))).roll((-2, -3), (-2, -1))
-            compare(moved, unit(x), f"{what}: shift, unit, shift back, on {size}", 1e-9)
-
 
 @exercise("1.5")
 def global_branch(answer: Callable[..., nn.Module]) -> None:
-    """Exercise 1.5: a branch ``factory(c_in, c_out, *, stride, groups)`` that sees all pixels and
-    follows shifts; open-ended."""
+    """Exercise 1.5: a ``factory(c_in, c_out, *, stride, groups)``; its branch follows shifts."""
     torch.manual_seed(0)
     for c_in, c_out in ((8, 8), (8, 12)):
         for stride in (1, 2):
@@ -262,12 +236,7 @@ def global_branch(answer: Callable[..., nn.Module]) -> None:
     second.load_state_dict(first.state_dict())
     x = normal(1, 8, 8, 9, dtype=torch.float32)
     compare(second(x), first(x), "a second branch that loaded the first one's state dict")
-    try:
-        _follows_shifts_and_sees_all(first.double())
-    except RuntimeError as error:
-        raise AssertionError(
-            f"in float64 the branch raised {error}; give what you create in it dtype=x.dtype"
-        ) from error
+    _follows_shifts_and_sees_all(first.double())
     first.float()
     layer = ffc.FFC(16, 16, 3, 0.5, 0.5, padding=1, global_branch=answer)
     local, glob = layer((x, x))
@@ -322,12 +291,10 @@ def _follows_shifts_and_sees_all(branch: nn.Module) -> None:
         reached = int(((answered - y).abs() > 1e-12 * y.abs().max()).any(1).sum())
         expect(
             reached == h * w,
-            f"maps of {h} x {w}: a change of one pixel reaches only {reached} of {h * w}; let "
-            "distant pixels talk to each other",
+            f"maps of {h} x {w}: one pixel reaches only {reached} of {h * w}; let all of them talk",
         )
         error = float((moved - y).norm() / y.norm())
         expect(
             error < 1e-3,
-            f"maps of {h} x {w}: the branch does not follow circular shifts: shift, branch, shift "
-            f"back differs by {error:.2f} of the branch's output",
+            f"maps of {h} x {w}: the branch does not follow circular shifts: off by {error:.2f}",
         )
