@@ -41,8 +41,8 @@ def style() -> None:
     )
 
 
-def compact(quality: int = 75) -> None:
-    """From now on a notebook stores figures as PNG of 128 colours or JPEG, whichever is smaller."""
+def compact(quality: int = 65) -> None:
+    """From now on a notebook stores figures as PNG of 64 colours or JPEG, whichever is smaller."""
     import matplotlib.pyplot as plt
     from IPython.core.getipython import get_ipython
     from PIL import Image
@@ -51,7 +51,7 @@ def compact(quality: int = 75) -> None:
         buffer, files = io.BytesIO(), {}
         figure.savefig(buffer, format="png", dpi=figure.dpi, bbox_inches="tight")
         picture = Image.open(buffer).convert("RGB")
-        for name, version in (("png", picture.quantize(128)), ("jpeg", picture)):
+        for name, version in (("png", picture.quantize(64)), ("jpeg", picture)):
             file = io.BytesIO()
             version.save(file, name, optimize=True, quality=quality)
             files[name] = file.getvalue()
