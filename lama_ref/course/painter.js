@@ -3,7 +3,8 @@
 // pixel, row by row, most significant bit first, as numpy.packbits writes it.
 
 const COLOUR = [255, 89, 89]; // the course's coral, in which figures paint holes too
-const LARGEST = 128; // of the brush, in pixels
+const LARGEST = 128; // diameter of the brush, in pixels; keys change it by a step
+const STEP = 4;
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const HELP = "Keys: [ ] brush size, E eraser, Z undo. On the picture: arrows move the brush, "
   + "Shift + arrows paint, Space sets a dot.";
@@ -136,19 +137,18 @@ function render({ model, el }) {
   });
   canvas.addEventListener("pointermove", (event) => {
     move(at(event));
-    if (last) stroke([...(event.getCoalescedEvents?.() ?? []), event].map(at));
+    if (last && event.buttons) stroke([...(event.getCoalescedEvents?.() ?? []), event].map(at));
   });
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
 
   // ---- keys
   const KEYS = {
-    "[": () => resize(model.get("brush") - step()),
-    "]": () => resize(model.get("brush") + step()),
+    "[": () => resize(STEP * Math.ceil(model.get("brush") / STEP - 1)),
+    "]": () => resize(STEP * Math.floor(model.get("brush") / STEP + 1)),
     e: () => eraser.click(),
     z: () => undo.click(),
   };
-  const step = () => Math.max(1, Math.round(model.get("brush") / 8));
 
   function onKey(event) {
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
