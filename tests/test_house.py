@@ -51,10 +51,10 @@ ROOMS = {
     "runs": Room(("method", "runtime", "weights", "pictures"), 995, 860),
     "evaluation": Room(
         (*("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), "spectral"),
-        2365,
+        2370,
         1900,
     ),
-    "course": Room(("inference", "runtime"), 3700, 3700),  # and every room above
+    "course": Room(("inference", "runtime"), 4200, 3700),  # and every room above
     "doors": Room(("inference", "runtime"), 720, 600),  # and every room
 }
 for last in ("course", "doors"):
@@ -67,7 +67,7 @@ LONGER = {
     "generator": 350,
     "pictures.scenes": 310,
 }  # until what they need not hold has gone
-OUTSIDE_COURSE = 9_250  # we aim at 7,700, without spectral and fast
+OUTSIDE_COURSE = 9_255  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)
