@@ -10,7 +10,6 @@ import base64
 import io
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -93,26 +92,6 @@ def png(image) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def store_small() -> None:
-    """Figures of a notebook become PNGs of 256 colours: a third of the bytes, and sharp letters."""
-    import matplotlib_inline.backend_inline as inline
-    from IPython.core.getipython import get_ipython
-    from IPython.core.pylabtools import print_figure
-    from matplotlib.figure import Figure
-    from PIL import Image
-
-    def draw(figure) -> bytes:
-        whole: Any = print_figure(figure, "png")
-        drawn, buffer = Image.open(io.BytesIO(whole)), io.BytesIO()
-        drawn.convert("RGB").quantize(dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-        return buffer.getvalue()
-
-    shell: Any = get_ipython()
-    if shell is not None:
-        inline.set_matplotlib_formats("png")  # else the next figure would set it, after this
-        shell.display_formatter.formatters["image/png"].for_type(Figure, draw)
 
 
 def images(
