@@ -270,4 +270,4 @@ def test_bad_training_settings_and_runs_are_named(tmp_path, capsys):
     assert run("train", tmp_path / "run", "--steps", "1", "--stages", "0", "32", "2") == 1
     assert "cannot continue: " in capsys.readouterr().err
     assert run("evaluate", "--n", "0") == 2
-    assert "n >= 2" in capsys.readouterr().err
+    assert "n must be at least 2" in capsys.readouterr().err

@@ -94,8 +94,8 @@ def race(
         metrics=tuple(metric for metric, _ in PLACES),
     )
     command = f"lama-ref race {','.join(variants)} --minutes {minutes:g} --seeds {seeds} --n {n}"
-    result = {"experiment": "race", "command": command, "plan": plan}
-    result |= carry_out(experiment, runs, folder, seeds, progress=progress)
+    result = {"experiment": "race", "plan": plan}
+    result |= carry_out(experiment, command, runs, folder, seeds, progress=progress)
     for claim in result["claims"]:  # of a race, not of the paper
         words = {"reproduced": "better", "opposite": "worse"}
         claim["verdict"] = words.get(claim["verdict"], claim["verdict"])

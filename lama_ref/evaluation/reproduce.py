@@ -68,16 +68,16 @@ def reproduce(
     }  # fmt: skip
     given = [f"--{key} {value}" for key, value in options.items() if value is not None]
     shorter = experiment if n is None else replace(experiment, n=n)
-    result = {
-        "experiment": name,
-        "command": " ".join(["lama-ref reproduce", name, *given]),
-    } | carry_out(shorter, runs, folder, seeds, photographs=photographs, progress=progress)
+    command = " ".join(["lama-ref reproduce", name, *given])
+    options = {"photographs": photographs, "progress": progress}
+    result = {"experiment": name} | carry_out(shorter, command, runs, folder, seeds, **options)
     write_record(folder / f"{name}.json" if output is None else Path(output), result)
     return result
 
 
 def carry_out(
     experiment: Experiment,
+    command: str,
     runs: Mapping[str, tuple[str, TrainConfig]],
     folder: Path,
     seeds: int,
@@ -88,6 +88,7 @@ def carry_out(
     """Trains what an experiment compares, unless it is there, and measures it.
 
     Args:
+        command: that repeats it, for the record.
         runs: of each arm that is trained, the name of its run's folder and the settings. Seeds
             from 0 on are appended to the name.
         folder: of the runs.
@@ -128,7 +129,7 @@ def carry_out(
     configs = {arm: settings for arm, (_, settings) in runs.items()}
     return {
         "title": experiment.title, "cited": experiment.cited, "remarks": experiment.remarks,
-        "arms": {arm: _about(files[arm], configs.get(arm)) for arm in files},
+        "command": command, "arms": {arm: _about(files[arm], configs.get(arm)) for arm in files},
         "metrics": metrics, "cells": cells,
         "claims": [judge(claim, found, lone) for claim in experiment.claims],
     }  # fmt: skip
