@@ -27,6 +27,7 @@ from . import perceptual as perceptual
 from . import pictures as pictures
 from . import runs as runs
 from . import runtime as runtime
+from . import spectral as spectral
 from . import training as training
 from . import weights as weights
 from .discriminator import build_discriminator as build_discriminator
@@ -38,6 +39,7 @@ from .perceptual import PerceptualLoss as PerceptualLoss
 from .pictures import scenes as scenes
 from .runtime import __version__ as __version__
 from .runtime import device as device
+from .spectral.variants import register_spectral as register_spectral
 from .weights import official as official
 
 if TYPE_CHECKING:

@@ -14,17 +14,21 @@ CVPR 2018 (the Regular layout).
 from __future__ import annotations
 
 import functools
+import json
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ffc import FFCBlock, FFCResidualBlock, GlobalBranch, Halves
+
+SPECTRAL_OPTIONS = ("lfu", "position", "squeeze_excitation")  # of LaMa's own global branch
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class GeneratorConfig:
         max_width: upper limit of the doubling.
         ratio: share of the global half in Fourier blocks.
         lfu, gated, position, squeeze_excitation: options of the FFC, all off in LaMa.
+        spectral: the global branch, a name known to :mod:`lama_ref.spectral.variants`; "ffc" is
+            LaMa's. "unregistered" says that a network's branch has no name; it cannot be saved.
         dilations: of the four parallel convolutions of Dilated blocks.
         output: "sigmoid" (published), "tanh" or "none".
     """
@@ -55,6 +61,7 @@ class GeneratorConfig:
     squeeze_excitation: bool = False
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     output: Literal["sigmoid", "tanh", "none"] = "sigmoid"
+    spectral: str = "ffc"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dilations", tuple(self.dilations))  # JSON gives a list
@@ -70,6 +77,15 @@ class GeneratorConfig:
             raise ValueError(f"ratio must lie in [0, 1], not {self.ratio!r}")
         if not self.dilations or any(not isinstance(d, int) or d < 1 for d in self.dilations):
             raise ValueError(f"dilations must be integers of at least 1, not {self.dilations!r}")
+        if self.spectral != "ffc":
+            if self.kind != "fourier":
+                raise ValueError(
+                    f"spectral {self.spectral!r} needs kind 'fourier', not {self.kind!r}"
+                )
+            if given := [n for n in SPECTRAL_OPTIONS if getattr(self, n)]:
+                raise ValueError(
+                    f"{given} are of spectral 'ffc'; {self.spectral!r} has no such options"
+                )
 
     @property
     def multiple(self) -> int:
@@ -113,13 +129,24 @@ class Generator(nn.Module):
     Args:
         config: what to build.
         global_branch: for the Fourier kind, a factory that replaces the spectral transform in
-            every residual block (and in the downsampling before them where it has channels).
+            every residual block (and in the downsampling before them where it has channels), like
+            ``config.spectral``; its registered name, if it has one, goes into the config.
+
+    Raises:
+        ValueError, TypeError: no variant of that name, or one that gives no module or other shapes.
     """
 
     def __init__(self, config: GeneratorConfig, *, global_branch: GlobalBranch | None = None):
         super().__init__()
-        if global_branch is not None and config.kind != "fourier":
-            raise ValueError(f"global_branch needs kind 'fourier', not {config.kind!r}")
+        if global_branch is not None:
+            config = replace(config, spectral="unregistered")  # refuses options of LaMa's branch
+        if config.spectral != "ffc":
+            from .spectral import contract, variants  # which import the layers below this file
+
+            branch = global_branch or variants.find_spectral(config.spectral)
+            config = replace(config, spectral=variants.name_of(branch) or "unregistered")
+            contract.shapes(branch)
+            global_branch = None if config.spectral == "ffc" else branch
         self.config = config
         steps = range(config.downsamplings + 1)
         widths = [min(config.max_width, config.width * 2**i) for i in steps]
@@ -158,8 +185,7 @@ def _fourier_body(
 ) -> list[nn.Module]:
     options: dict = {"gated": config.gated, "global_branch": branch}
     if branch is None:
-        spectral = ("lfu", "position", "squeeze_excitation")
-        options |= {name: getattr(config, name) for name in spectral}
+        options |= {name: getattr(config, name) for name in SPECTRAL_OPTIONS}
     layers: list[nn.Module] = [
         nn.ReflectionPad2d(3),
         FFCBlock(4, widths[0], 7, 0, 0 if config.downsamplings else config.ratio, **options),
@@ -209,54 +235,66 @@ class ResidualBlock(nn.Module):
 
 
 class MultiDilatedConv(nn.Module):
-    """Parallel 3x3 convolutions with different dilations, combined.
+    """The sum of 3x3 convolutions with different dilations, each of its share of the channels.
 
-    ``combine`` says what each convolution reads and how the results meet: "sum" (all channels;
-    summed), "cat_in" (its share of the channels; summed; LaMa-Dilated), "cat_out" (all
-    channels; each gives its share of the outputs, interleaved), "cat_both" (share in and out).
-    (B, c_in, H, W) -> (B, c_out, H, W); H and W must exceed the largest dilation.
+    (B, c_in, H, W) -> (B, c_out, H, W); H and W must exceed the largest dilation. This is the
+    published code's "cat_in", the one of its four ways to combine them that LaMa-Dilated takes.
     """
 
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        dilations: Sequence[int] = (1, 2, 4, 8),
-        combine: Literal["sum", "cat_in", "cat_out", "cat_both"] = "cat_in",
-    ):
+    def __init__(self, c_in: int, c_out: int, dilations: Sequence[int] = (1, 2, 4, 8)):
         super().__init__()
-        n = len(dilations)
-        self.share_in = combine in ("cat_in", "cat_both")
-        self.share_out = combine in ("cat_out", "cat_both")
-        for c, shared, name in ((c_in, self.share_in, "input"), (c_out, self.share_out, "output")):
-            if shared and c % n:
-                raise ValueError(f"{c} {name} channels cannot be shared equally by {n} dilations")
-        a = c_in // n if self.share_in else c_in
-        b = c_out // n if self.share_out else c_out
+        share, rest = divmod(c_in, len(dilations))
+        if rest:
+            raise ValueError(
+                f"{c_in} input channels cannot be shared equally by {len(dilations)} dilations"
+            )
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=d, dilation=d, padding_mode="reflect") for d in dilations
+            nn.Conv2d(share, c_out, 3, padding=d, dilation=d, padding_mode="reflect")
+            for d in dilations
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        n = len(self.convs)
-        inputs = x.chunk(n, 1) if self.share_in else [x] * n
-        outputs = [conv(part) for conv, part in zip(self.convs, inputs)]
-        if self.share_out:  # output channel j * n + i is channel j of convolution i
-            return torch.stack(outputs, 2).flatten(1, 2)
-        return functools.reduce(torch.add, outputs)
+        parts = zip(self.convs, x.chunk(len(self.convs), 1))
+        return functools.reduce(torch.add, [conv(part) for conv, part in parts])
 
 
 def resolve_config(config: str | GeneratorConfig, **changes) -> GeneratorConfig:
-    """A preset's name or a config, with fields replaced; ``ValueError`` names what is unknown."""
+    """A preset's name or a config, with fields replaced; ``ValueError`` names what is unknown.
+
+    A name may bring changes along: "mini-fourier:blocks=4,ratio=0.5,spectral=dct".
+    """
     if isinstance(config, str):
-        if config not in PRESETS:
-            raise ValueError(f"no generator preset {config!r}: choose from {', '.join(PRESETS)}")
-        config = PRESETS[config]
+        name, _, text = config.partition(":")
+        if name not in PRESETS:
+            raise ValueError(f"no generator preset {name!r}: choose from {', '.join(PRESETS)}")
+        config = PRESETS[name]
+        for part in re.split(r",(?=\w+=)", text) if text else ():
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise ValueError(f"{part!r} after {name!r} is not FIELD=VALUE")
+            changes.setdefault(key, _parsed(value))
     known = [f.name for f in fields(GeneratorConfig)]
     unknown = sorted(set(changes) - set(known))
     if unknown:
         raise ValueError(f"a generator has no setting {unknown}: it has {', '.join(known)}")
     return replace(config, **changes)
+
+
+def _parsed(text: str) -> Any:
+    """A number, true or false, or else the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def as_text(config: GeneratorConfig) -> str:
+    """A preset's name, with changes if need be: :func:`resolve_config` makes this config of it."""
+    for name, preset in PRESETS.items():
+        if preset == config:
+            return name
+    changed = {k: v for k, v in asdict(config).items() if v != getattr(PRESETS["lama-fourier"], k)}
+    return "lama-fourier:" + ",".join(f"{k}={json.dumps(v)}" for k, v in changed.items())
 
 
 def build_generator(

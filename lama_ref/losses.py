@@ -134,8 +134,6 @@ class LaMaLoss(nn.Module):
             the term out.
         weights: factors of the terms.
         labels: how mask labels are made, see :func:`patch_labels`.
-        composite: show discriminator and perceptual network the prediction in the hole and the
-            picture around it; LaMa shows them the raw prediction.
     """
 
     def __init__(
@@ -144,13 +142,12 @@ class LaMaLoss(nn.Module):
         perceptual: PerceptualLoss | Callable | None = None,
         weights: LossWeights | None = None,
         labels: str = "nearest",
-        composite: bool = False,
     ):
         super().__init__()
         self._d = discriminator
         if perceptual is not None and not isinstance(perceptual, PerceptualLoss):
             perceptual = PerceptualLoss(perceptual)
-        self.perceptual, self.labels, self.composite = perceptual, labels, composite
+        self.perceptual, self.labels = perceptual, labels
         self.weights = weights or LossWeights()
 
     def generator(self, image: Tensor, mask: Tensor, prediction: Tensor) -> tuple[Tensor, Terms]:
@@ -169,7 +166,6 @@ class LaMaLoss(nn.Module):
         terms = {"l1": masked_l1(prediction, image, mask, w.l1_known, w.l1_hole)}
         if w.l1_coarse:
             terms["l1_coarse"] = w.l1_coarse * coarse_l1(prediction, image, mask)
-        prediction = self._shown(image, mask, prediction)
         if self._d is not None:
             with torch.no_grad():
                 _, real = self._d(image)
@@ -201,7 +197,7 @@ class LaMaLoss(nn.Module):
         precise = torch.autocast(image.device.type, enabled=False) if penalised else nullcontext()
         with precise:
             real = _maps(self._d(image)[0])
-        fake = _maps(self._d(self._shown(image, mask, prediction).detach())[0])
+        fake = _maps(self._d(prediction.detach())[0])
         labels = [patch_labels(mask, (s.shape[-2], s.shape[-1]), self.labels) for s in fake]
         terms = {
             "real": torch.stack([F.softplus(-s).mean() for s in real]).mean(),
@@ -217,9 +213,6 @@ class LaMaLoss(nn.Module):
                 scores = torch.cat([s.flatten() for s in real])
                 terms["r1"] = self.weights.r1 * r1_penalty(scores, image)
         return torch.stack(list(terms.values())).sum(), terms
-
-    def _shown(self, image: Tensor, mask: Tensor, prediction: Tensor) -> Tensor:
-        return torch.where(mask > 0.5, prediction, image) if self.composite else prediction
 
 
 def _maps(logits: Tensor | Sequence[Tensor]) -> list[Tensor]:

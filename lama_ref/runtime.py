@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -94,9 +95,10 @@ def at_least(settings: object, **least: float) -> None:
     """Check numbers of a dataclass against their least values; None passes.
 
     Raises:
-        ValueError: names the first setting that is below, its least value and what was given.
+        ValueError: names the first setting that is below, infinite or not a number, its least
+            value and what was given.
     """
     for name, limit in least.items():
         value = getattr(settings, name)
-        if value is not None and not value >= limit:
+        if value is not None and not limit <= value < math.inf:
             raise ValueError(f"{name} must be at least {limit}, not {value!r}")

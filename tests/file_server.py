@@ -14,7 +14,6 @@ class Server:
     def __init__(self, url: str):
         self.url = url
         self.files: dict[str, bytes] = {}
-        self.length = True  # says how much will come
         self.status = 200  # other ones are answered in place of a file
         self.cut: int | None = None  # bytes after which a connection is cut
         self.pause = 0.0  # seconds before every 16 kB
@@ -41,8 +40,7 @@ def serve():
 
         def give(self, data):
             self.send_response(200)
-            if server.length:
-                self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             data = data[: server.cut]
             try:

@@ -20,6 +20,11 @@ def rng(seed=0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def noise(height: int, width: int, seed=0) -> np.ndarray:
+    """A picture of random colours, (height, width, 3) uint8."""
+    return rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
 def run(*arguments) -> int:
     """A command of lama-ref in this process; its exit code."""
     with pytest.raises(SystemExit) as exit:

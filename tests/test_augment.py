@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from helpers import rng
+from helpers import noise, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -55,7 +53,7 @@ def test_at_zoom_one_crops_are_windows_of_the_photo(ramp):
 
 
 def test_plain_crops_are_shrunk_as_pillow_does():
-    photo = rng().integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    photo = noise(90, 120)
     for seed in range(10):
         crop = augment(photo, 16, rng(seed), (), (2.5, 5))
         (left, top), (right, bottom) = window(photo.shape, 16, rng(seed), (), (2.5, 5))[[0, 2]]
@@ -97,24 +95,19 @@ def test_photos_smaller_than_the_crop_are_enlarged(ramp, shape, names):
 
 def test_a_window_is_resampled_as_opencv_would(ramp):
     cv2 = pytest.importorskip("cv2")
-    smooth = cv2.GaussianBlur(rng().integers(0, 256, (200, 250, 3)).astype(np.uint8), (0, 0), 3)
+    smooth = cv2.GaussianBlur(noise(200, 250), (0, 0), 3)
+    square = np.array([(0, 0), (40, 0), (40, 40), (0, 40)], np.float32)
     for seed in range(20):
         corners = window(smooth.shape, 40, rng(seed), GEOMETRY, (0.7, 0.7))
         assert np.linalg.norm(corners[1] - corners[0]) < 42  # no reduction: a single bilinear look
-        ends = np.array([(0, 0), (40, 0), (40, 40), (0, 40)], np.float32) - 0.5
-        matrix = cv2.getPerspectiveTransform(ends, corners.astype(np.float32) - 0.5)
-        np.testing.assert_allclose(
-            module.homography(ends + 0.5, corners), homography_by_opencv(cv2, corners), atol=1e-4
-        )
+        start, end = square - 0.5, corners.astype(np.float32) - 0.5  # OpenCV's pixels
+        matrix = cv2.getPerspectiveTransform(start, end)
+        ours = np.append(module.homography(start, end), 1).reshape(3, 3)
+        np.testing.assert_allclose(ours, matrix, atol=1e-4)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         border = cv2.BORDER_REPLICATE
         expected = cv2.warpPerspective(smooth, matrix, (40, 40), flags=flags, borderMode=border)
         assert np.abs(module.cut(smooth, corners, 40).astype(int) - expected).max() <= 2
-
-
-def homography_by_opencv(cv2, corners):
-    square = np.array([(0, 0), (40, 0), (40, 40), (0, 40)], np.float32)
-    return cv2.getPerspectiveTransform(square, corners.astype(np.float32)).ravel()[:8]
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.3, 2, 3.7])
@@ -266,8 +259,6 @@ def test_recolour_leaves_its_input_and_without_names_the_picture(ramp):
     for seed in range(10):
         assert recolour(image, rng(seed)).dtype == np.float32
     assert np.array_equal(image, before)
-    flips = sum(np.array_equal(recolour(image, rng(s), ("flip",)), image) for s in range(200))
-    assert 72 < flips < 128
 
 
 def test_equalise_raises_local_contrast_and_keeps_the_hue():
@@ -280,27 +271,21 @@ def test_equalise_raises_local_contrast_and_keeps_the_hue():
     assert all(r.shape == grey.shape and r.dtype == np.float32 for r in result)
     assert grey.std() < result[0].std() < result[1].std() < result[2].std()
     assert np.abs(result[2] - result[2][:1]).max() < 1.5 / 255  # still grey
-    light = cv2.cvtColor(
-        (grey * 255).round().astype(np.uint8).transpose(1, 2, 0), cv2.COLOR_RGB2LAB
+    before, after = (
+        cv2.cvtColor((x.transpose(1, 2, 0) * 255).round().astype(np.uint8), cv2.COLOR_RGB2LAB)
+        for x in (grey, result[1])
     )
-    expected = cv2.createCLAHE(2, (8, 8)).apply(np.ascontiguousarray(light[..., 0]))
-    shown = (result[1] * 255).round().astype(np.uint8).transpose(1, 2, 0)
-    found = cv2.cvtColor(np.ascontiguousarray(shown), cv2.COLOR_RGB2LAB)[..., 0]
-    assert np.abs(found.astype(int) - expected).max() <= 2  # rounded twice
+    expected = cv2.createCLAHE(2, (8, 8)).apply(np.ascontiguousarray(before[..., 0]))
+    assert np.abs(after[..., 0].astype(int) - expected).max() <= 2  # rounded twice
     colour = np.stack([smooth + 0.1, smooth, smooth - 0.1]).astype(np.float32)
     mean = equalise(colour, 2).mean((1, 2))
     assert mean[0] > mean[1] + 0.05 and mean[1] > mean[2] + 0.05
 
 
-@pytest.mark.parametrize("shape", [(7, 9), (33, 100), (1, 1), (96, 31)])
-def test_equalise_takes_any_size(shape):
-    pytest.importorskip("cv2")
-    image = 0.3 + 0.2 * rng().random((3, *shape), dtype=np.float32)
-    result = equalise(image, 2)
-    assert result.shape == image.shape and result.min() >= 0 and result.max() <= 1
-
-
-def test_contrast_without_opencv_says_what_to_do(monkeypatch):
+def test_equalise_takes_any_size_and_says_that_it_needs_opencv(monkeypatch):
+    for shape in ((7, 9), (33, 100), (1, 1), (96, 31)):
+        result = equalise(0.3 + 0.2 * rng().random((3, *shape), dtype=np.float32), 2)
+        assert result.shape == (3, *shape) and result.min() >= 0 and result.max() <= 1
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ModuleNotFoundError, match='"contrast" needs OpenCV: pip install'):
         equalise(np.zeros((3, 8, 8), np.float32), 2)
@@ -314,7 +299,7 @@ def test_contrast_is_applied_to_half_with_published_clips(ramp, monkeypatch):
     assert 160 < len(clips) < 240 and 1 <= min(clips) < 1.1 and 3.9 < max(clips) <= 4
 
 
-# --- errors, speed, imports -------------------------------------------------------------------
+# --- errors and speed -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -333,24 +318,6 @@ def test_contrast_is_applied_to_half_with_published_clips(ramp, monkeypatch):
 def test_bad_settings(ramp, arguments, message):
     with pytest.raises(ValueError, match=message):
         augment(**({"photo": ramp, "size": 8, "rng": rng()} | arguments))
-
-
-def test_fast_enough_to_feed_training():
-    photo = rng().integers(0, 256, (768, 1024, 3), dtype=np.uint8)
-    for names, limit in ((("flip", "colour"), 5e-3), (AUGMENTATIONS, 15e-3)):
-        generator, times = rng(), []
-        for _ in range(3):
-            start = time.process_time()
-            for _ in range(20):
-                augment(photo, 128, generator, names)
-            times.append((time.process_time() - start) / 20)
-        assert min(times) < limit  # 0.8 and 3.5 ms on one core of the machine where it was written
-
-
-def test_imports_stay_light():
-    code = "import sys, lama_ref.pictures.augment;print('PIL' in sys.modules, 'cv2' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "False False", result.stderr
 
 
 def test_the_picture_shows_every_augmentation_at_work():

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers import log
 from safetensors.torch import load_file
 
 from lama_ref.discriminator import ProjectedDiscriminator
@@ -37,18 +38,7 @@ def test_a_run_by_the_clock_ends_in_time(tmp_path):
     start = time.perf_counter()
     loop.train(config, tmp_path, progress=False)
     assert time.perf_counter() - start < 60  # begins, trains for 6 s, ends
-    lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    assert 2 < len(lines) < 1000
-
-
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [({"minutes": 0.0}, "minutes must be above 0"), ({"minutes": -1}, "not -1"),
-     ({"minutes": 1, "stages": ((0.0, 64, 2), (0.5, 96, 2))}, "with 2 stages")],
-)  # fmt: skip
-def test_bad_clocks_are_named(changes, match):
-    with pytest.raises(ValueError, match=match):
-        replace(SMALL, **changes)
+    assert 2 < len(log(tmp_path)) < 1000
 
 
 def test_several_processes_have_several_clocks(tmp_path):

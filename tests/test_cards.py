@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from helpers import run
 from PIL import Image
 
-from lama_ref import cli
 from lama_ref.evaluation import baselines, cards, held_out, measure, metrics, report
 from lama_ref.evaluation.cards import CardConfig, evaluate
 from lama_ref.evaluation.texture import TexturePatches, sliced_wasserstein
@@ -23,21 +24,25 @@ def card_of(output=None, **changes):
     return evaluate(CardConfig(**(SMALL | changes)), output, progress=False)
 
 
+def filled(images, masks):
+    """What mini-fourier makes of them."""
+    return np.moveaxis(Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks), -1, 1)
+
+
 def test_numbers_by_hand():
     card = card_of()
     (cell,) = card["cells"]
     images, masks = held_out.pictures("scenes", 64, 3, 5), held_out.holes("wide", 64, 3, 5)
     assert cell["masks_sha256"] == held_out.masks_sha256(masks) and cell["n"] == 3
-    filled = {
+    fills = {
         name: np.stack([baselines.BASELINES[name](i, m) for i, m in zip(images, masks)])
         for name in ("telea", "navier-stokes")
     }
-    network = Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks)
-    filled["mini-fourier"] = np.moveaxis(network, -1, 1)
-    assert set(cell["values"]) == set(card["models"]) == set(filled)
+    fills["mini-fourier"] = filled(images, masks)
+    assert set(cell["values"]) == set(card["models"]) == set(fills)
     patches, counts = TexturePatches(images, masks), metrics.bootstrap_counts(3)
-    errors = {k: metrics.hole_l1(v, images, masks) for k, v in filled.items()}
-    for name, result in filled.items():
+    errors = {k: metrics.hole_l1(v, images, masks) for k, v in fills.items()}
+    for name, result in fills.items():
         found = cell["values"][name]
         value, low, high = found["hole-l1"]
         assert value == pytest.approx(errors[name].mean(), rel=1e-4)
@@ -57,10 +62,8 @@ def test_numbers_by_hand():
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
 
 
-def test_the_same_card_from_any_batch_and_with_pictures_made_anew(monkeypatch):
-    whole = card_of(weights="mean", batch=3)
-    monkeypatch.setattr(held_out, "KEEP", 0)
-    assert whole == card_of(weights="mean", batch=2)
+def test_the_same_card_from_any_batch():
+    assert card_of(weights="mean", batch=3) == card_of(weights="mean", batch=2)
 
 
 def test_every_default_metric_and_biharmonic():
@@ -93,10 +96,9 @@ def test_panels_show_holes_results_and_originals(tmp_path):
     page = np.asarray(Image.open(path), np.float64) / 255
     assert path.name == "card_wide_64.jpg" and page.shape == (4 * 160, 90 + 2 * 160, 3)
     images, masks = held_out.pictures("samples", 64, 2, 5), held_out.holes("wide", 64, 3, 5)[:2]
-    fills = np.stack([baselines.mean_fill(i, m) for i, m in zip(images, masks)])
-    network = Inpainter("mini-fourier")(np.moveaxis(images, 1, -1), masks)
-    shown = [np.where(masks[:, None], panels.RED, images), np.moveaxis(network, -1, 1), fills]
-    for row, expected in enumerate([*shown, images]):
+    means = np.stack([baselines.mean_fill(i, m) for i, m in zip(images, masks)])
+    holes = np.where(masks[:, None], panels.RED, images)
+    for row, expected in enumerate([holes, filled(images, masks), means, images]):
         for i in range(2):
             tile = page[row * 160 : row * 160 + 160, 90 + i * 160 : 250 + i * 160]
             error = abs(tile.mean((0, 1)) - expected[i].mean((1, 2)))  # resized, and JPEG
@@ -107,12 +109,10 @@ def test_panels_show_holes_results_and_originals(tmp_path):
 
 def test_weights_are_known_by_their_hash(tmp_path):
     for seed in (0, 1):
-        import torch
-
         torch.manual_seed(seed)
-        generator = build_generator("mini-fourier").eval()
         (tmp_path / f"run{seed}").mkdir()
-        format.save(generator, tmp_path / f"run{seed}" / "weights.safetensors")
+        path = tmp_path / f"run{seed}" / "weights.safetensors"
+        format.save(build_generator("mini-fourier").eval(), path)
     both = f"{tmp_path / 'run0'},{tmp_path / 'run1' / 'weights.safetensors'}"
     card = card_of(tmp_path / "out", weights=both, metrics="hole-l1", sizes="32", rivals="")
     assert list(card["models"]) == ["run0", "run1"] and str(tmp_path) not in json.dumps(card)
@@ -142,7 +142,7 @@ def test_weights_are_known_by_their_hash(tmp_path):
         (dict(masks=""), ValueError, "no mask preset ''"),
         (dict(sizes=","), ValueError, "sizes must be whole numbers from 16.*','"),
         (dict(weights="", rivals=""), ValueError, "nothing to measure"),
-        (dict(n=1), ValueError, "n >= 2"),
+        (dict(n=1), ValueError, "n must be at least 2, not 1"),
         (dict(sizes="64,x"), ValueError, "sizes must be whole numbers from 16.*'64,x'"),
         (dict(sizes="8"), ValueError, "from 16"),
     ],
@@ -167,27 +167,17 @@ def test_no_interval_where_none_was_drawn():
     assert report.number([3.0, None, None]) == "3.000"
 
 
-def test_card_says_everything(tmp_path, capsys):
-    arguments = ["evaluate", "--weights", "mean,biharmonic", "--masks", "wide,segmentation",
-                 "--sizes", "32,48", "--n", "2", "-o", str(tmp_path / "card.json")]  # fmt: skip
-    with pytest.raises(SystemExit) as done:
-        cli.main(arguments)
+def test_command_line(tmp_path, capsys):
+    models = ["--weights", "mean,biharmonic", "--masks", "wide,segmentation"]
+    places = ["--sizes", "32,48", "--n", "2", "-o", tmp_path / "card.json"]
+    assert run("evaluate", *models, *places) == 0
     text = capsys.readouterr().out
-    assert done.value.code == 0 and (tmp_path / "card.md").read_text() in text
+    assert (tmp_path / "card.md").read_text() in text
     card = json.loads((tmp_path / "card.json").read_text())
     assert [(c["masks"], c["size"]) for c in card["cells"]] == [
         ("wide", 32), ("segmentation", 32), ("wide", 48), ("segmentation", 48),
     ]  # fmt: skip
-    for cell in card["cells"]:
-        assert f"## Masks {cell['masks']}, {cell['size']} px" in text
-        assert cell["masks_sha256"][:12] in text and cell["pictures_sha256"][:12] in text
-        value, low, high = cell["values"]["biharmonic"]["hole-l1"]
-        assert f"{value:.4f} [{low:.4f}, {high:.4f}]" in text
-        ratio, low, high = cell["ratios"]["mean"]["swd"]
-        assert f"{ratio:.3f} [{low:.3f}, {high:.3f}]" in text
-    assert "n = 2;" in text and "ratio to the better of telea and navier-stokes" in text
-    assert "minus telea" in text and "OpenCV" in text
-    assert all(metric["variant"] in text for metric in card["metrics"].values())
+    assert "ratio to the better of telea and navier-stokes" in text and "OpenCV" in text
 
 
 def test_lists_allow_spaces():

@@ -53,7 +53,7 @@ RIGHT = {
     "disc_errors": disc_errors,
 }
 ALSO_RIGHT = [
-    ("composite", lambda x, y, m: x * (1 - m) + y * m),
+    ("composite", lambda x, y, m: torch.where(m.bool().expand_as(x), y, x)),
     ("hole_share", lambda gray: torch.from_numpy(gray > 127).float().mean()),
     ("disc_errors", lambda f, p, r: np.array(disc_errors(f, p, r))),
 ]
@@ -84,7 +84,9 @@ WRONG = [
     ("composite", lambda x, y, m: x * (1 - m) + y, "random hole: largest difference"),
     ("composite", lambda x, y, m: (x * (1 - m) + y * m).mean(1), "shape"),
     ("composite", lambda x, y, m: composite(x, y.detach(), m), "no gradient"),
-    ("composite", lambda x, y, m: composite(x, y, m) + 1e-6, "largest difference"),
+    ("composite", lambda x, y, m: composite(x, y, m) + 1e-6, "almost"),
+    ("composite", lambda x, y, m: x + m * (y - x), "almost, but not bit for bit"),
+    ("composite", lambda x, y, m: x * (1 - m) + y * m, "NaN in a pixel that is not used"),
     ("composite", composite_in_place, "changed its input"),
     ("composite", lambda x, y, m: None, "returned None"),
     ("clean_mask", lambda g, r: g > 127, "one white pixel, radius 1: 1 pixels"),

@@ -10,6 +10,17 @@ from lama_ref import ffc
 # --- right answers ----------------------------------------------------------------------------
 
 
+def one_axis_at_a_time(x):
+    s = torch.fft.fft(torch.fft.rfft(x, norm="ortho"), dim=-2, norm="ortho")
+    return torch.stack([s.real, s.imag], 2).flatten(1, 2)
+
+
+def projection(s, width):
+    mirrored = s[..., -torch.arange(s.shape[-2]) % s.shape[-2], :].conj()
+    own = torch.arange(s.shape[-1]) * 2 % width == 0
+    return torch.where(own, (s + mirrored) / 2, s)
+
+
 def right_pair(weight):
     a, b, c, d = weight[::2, ::2], weight[::2, 1::2], weight[1::2, ::2], weight[1::2, 1::2]
     return torch.complex(a + d, c - b) / 2, torch.complex(a - d, c + b) / 2
@@ -20,9 +31,22 @@ def from_complex(p):
     return torch.kron(p.real, torch.eye(2, dtype=p.real.dtype)) + torch.kron(p.imag, times_i)
 
 
-def large_kernel(c_in, c_out, *, stride, groups):
-    pool = nn.AvgPool2d(stride)
-    return nn.Sequential(pool, nn.Conv2d(c_in, c_out, 5, padding=2), nn.BatchNorm2d(c_out))
+class MeanOfTheMap(nn.Module):  # the simplest branch that sees all and follows shifts
+    def __init__(self, c_in, c_out, *, stride, groups):
+        super().__init__()
+        self.pool = nn.AvgPool2d(stride)
+        self.own, self.mean = nn.Conv2d(c_in, c_out, 1), nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x):
+        x = self.pool(x)
+        return self.own(x) + self.mean(x.mean((-2, -1), keepdim=True))
+
+
+class Attention(MeanOfTheMap):  # all pixels, without positions
+    def forward(self, x):
+        x = self.pool(x)
+        q, v = self.own(x).flatten(2), self.mean(x).flatten(2)
+        return (v @ torch.softmax(0.1 * q.mT @ q, 1)).view(*v.shape[:2], *x.shape[-2:])
 
 
 def lazy_pair(weight):  # torch only notes the conjugation
@@ -31,33 +55,43 @@ def lazy_pair(weight):  # torch only notes the conjugation
 
 
 RIGHT = {
-    "spectral_channels": ffc.real_fft,
-    "hermitian_projection": ffc.hermitian,
+    "spectral_channels": one_axis_at_a_time,
+    "hermitian_projection": projection,
     "complex_pair": right_pair,
     "shift_equivariant": lambda w: from_complex(right_pair(w)[0]),
-    "global_branch": ffc.SpectralTransform,
+    "global_branch": MeanOfTheMap,
 }
-ALSO_RIGHT = [("complex_pair", lazy_pair), ("global_branch", large_kernel)]
+ALSO_RIGHT = [("complex_pair", lazy_pair), ("global_branch", Attention)]
 
 
 # --- wrong answers ----------------------------------------------------------------------------
 
 
 def grouped_channels(x):
-    s = torch.fft.rfft2(x, norm="ortho")
-    return torch.cat([s.real, s.imag], 1)
+    z = one_axis_at_a_time(x)
+    return torch.cat([z[:, ::2], z[:, 1::2]], 1)
+
+
+def backward_norm(x):
+    return one_axis_at_a_time(x) * (x.shape[-2] * x.shape[-1]) ** 0.5
 
 
 def rfft_along_height(x):
-    return ffc.real_fft(x.mT).mT
+    return one_axis_at_a_time(x.mT).mT
 
 
 def full_spectrum(x):
-    return torch.view_as_real(torch.fft.fft2(x, norm="ortho")).movedim(-1, 2).flatten(1, 2)
+    s = torch.fft.fft(torch.fft.fft(x, norm="ortho"), dim=-2, norm="ortho")
+    return torch.view_as_real(s).movedim(-1, 2).flatten(1, 2)
 
 
 def detached(x):
-    return ffc.real_fft(x.detach())
+    return one_axis_at_a_time(x.detach())
+
+
+def in_two_dimensions(x):
+    s = torch.fft.rfft2(x, norm="ortho")
+    return torch.stack([s.real, s.imag], 2).flatten(1, 2)
 
 
 def all_columns(s, width):
@@ -81,11 +115,11 @@ def without_roll(s, width):
 
 
 def without_conj(s, width):
-    return torch.where(ffc.hermitian(s, width) == s, s, (s + s.flip(-2).roll(1, -2)) / 2)
+    return torch.where(projection(s, width) == s, s, (s + s.flip(-2).roll(1, -2)) / 2)
 
 
 def in_place(s, width):
-    return s.copy_(ffc.hermitian(s, width))
+    return s.copy_(projection(s, width))
 
 
 def dropped_imaginary(s, width):  # before the transform along H, which is too early
@@ -101,6 +135,16 @@ def transposed_pair(weight):
 
 def no_tie(c_in, c_out, *, stride, groups):
     return nn.Conv2d(c_in, c_out, 3, padding=1)  # forgets the stride
+
+
+def large_kernel(c_in, c_out, *, stride, groups):
+    pool = nn.AvgPool2d(stride)
+    return nn.Sequential(pool, nn.Conv2d(c_in, c_out, 5, padding=2), nn.BatchNorm2d(c_out))
+
+
+class OneByOne(MeanOfTheMap):
+    def forward(self, x):
+        return self.own(self.pool(x)) + self.mean(self.pool(x))
 
 
 class OverBatch(nn.Module):
@@ -156,12 +200,17 @@ class HiddenWeight(OverBatch):
 
 WRONG = [
     ("spectral_channels", grouped_channels, "alternate"),
-    ("spectral_channels", lambda x: ffc.real_fft(x, "backward"), "'backward'"),
+    ("spectral_channels", backward_norm, "'backward'"),
     ("spectral_channels", rfft_along_height, "half spectrum lies along the height"),
     ("spectral_channels", full_spectrum, r"shape \(1, 2, 4, 4\), expected \(1, 2, 4, 3\)"),
+    ("spectral_channels", ffc.real_fft, "which transform one axis"),
+    ("spectral_channels", lambda x: ffc.real_fft(x), "which transform one axis"),
+    ("spectral_channels", in_two_dimensions, "which transform one axis"),
     ("spectral_channels", detached, "no gradient"),
     ("spectral_channels", lambda x: None, "returned None"),
-    ("spectral_channels", lambda x: ffc.real_fft(x.add_(1)), "black image"),
+    ("spectral_channels", lambda x: one_axis_at_a_time(x.add_(1)), "black image"),
+    ("hermitian_projection", ffc.hermitian, "write the projection yourself"),
+    ("hermitian_projection", lambda s, w: ffc.hermitian(s, w), "write the projection yourself"),
     ("hermitian_projection", all_columns, "every column was projected"),
     ("hermitian_projection", only_dc, "even width was left"),
     ("hermitian_projection", last_column_always, "odd width was projected"),
@@ -187,6 +236,9 @@ WRONG = [
         "nearer",
     ),
     ("shift_equivariant", lambda w: w.zero_(), "in place"),
+    ("global_branch", ffc.SpectralTransform, "does not follow circular shifts"),
+    ("global_branch", OneByOne, "reaches only 1 of 256"),
+    ("global_branch", large_kernel, "reaches only"),
     ("global_branch", no_tie, r"stride 2.*expected"),
     ("global_branch", OverBatch, "alone against the same image in a batch"),
     ("global_branch", EvenOnly, "maps of 9 x 7: shape"),

@@ -6,13 +6,17 @@ from check_suite import check_suite
 from torch import nn
 
 from lama_ref import ffc
+from lama_ref.course.fields import gradient_map, share_within
+from lama_ref.generator import MultiDilatedConv, inpaint_batch
 
 
 # --- right answers ----------------------------------------------------------------------------
-def ffc_parameters(c_in, c_out, kernel, ratio_in, ratio_out):
-    with torch.device("meta"):
-        layer = ffc.FFC(c_in, c_out, kernel, ratio_in, ratio_out)
-    return sum(p.numel() for p in layer.parameters())
+def formula(c_in, c_out, k, ratio_in, ratio_out, *, cut=int, fourier=4, norms=6, bias=0):
+    g_in, g_out = cut(c_in * ratio_in), cut(c_out * ratio_out)
+    l_in, l_out = c_in - g_in, c_out - g_out
+    total = (l_in * l_out + l_in * g_out + g_in * l_out) * k**2 + bias * c_out
+    h = g_out // 2 if g_in else 0
+    return total + g_in * h + fourier * h * h + norms * h + h * g_out
 
 
 def fill(generator, image, mask, multiple, *, mode="replicate", order=1, keep=True, where=0):
@@ -50,42 +54,59 @@ def effective_radius(model, x, share=0.9, *, magnitude=True, channels_first=Fals
     raise ArithmeticError("the shares do not add up")
 
 
-RIGHT = {
-    "ffc_parameters": ffc_parameters,
-    "fill_hole": fill,
-    "multi_dilated": multi_dilated,
-    "effective_radius": effective_radius,
-    "branch_in_generator": ffc.SpectralTransform,
-}
-
-
 class Strips(nn.Module):
-    """A right one, from which the wrong ones derive."""
+    """Means of rows and columns: a right branch, from which the wrong ones derive."""
 
     def __init__(self, c_in, c_out, *, stride, groups):
         super().__init__()
         self.down = nn.AvgPool2d(2) if stride == 2 else nn.Identity()
-        self.pixel, self.row = (nn.Conv2d(c_in, c_out, 1) for _ in range(2))
+        self.pixel, self.row, self.column = (nn.Conv2d(c_in, c_out, 1) for _ in range(3))
 
     def forward(self, x):
         x = self.down(x)
-        return self.pixel(x) + self.row(x.mean(-1, keepdim=True))
+        rows, columns = x.mean(-1, keepdim=True), x.mean(-2, keepdim=True)
+        return self.pixel(x) + self.row(rows) + self.column(columns)
+
+
+RIGHT = {
+    "ffc_parameters": formula,
+    "fill_hole": fill,
+    "multi_dilated": multi_dilated,
+    "effective_radius": effective_radius,
+    "branch_in_generator": Strips,
+}
+
+
+class Whole(Strips):
+    """One mean over the whole picture is enough to see it."""
+
+    def forward(self, x):
+        x = self.down(x)
+        return self.pixel(x) + self.row(x.mean((-2, -1), keepdim=True))
 
 
 ALSO_RIGHT = [
     ("fill_hole", lambda *a: fill(*a, mode="constant")),
     ("fill_hole", lambda g, x, m, k: fill(g, x, m, k, keep=False) * m + x * (1 - m)),
-    ("branch_in_generator", Strips, "yours", "LaMa's", "100.0%"),
+    ("branch_in_generator", Whole, "yours", "LaMa's", "100.0%"),
 ]
 
 
 # --- wrong answers ----------------------------------------------------------------------------
-def formula(c_in, c_out, k, ratio_in, ratio_out, *, cut=int, fourier=4, norms=6, bias=0):
-    g_in, g_out = cut(c_in * ratio_in), cut(c_out * ratio_out)
-    l_in, l_out = c_in - g_in, c_out - g_out
-    total = (l_in * l_out + l_in * g_out + g_in * l_out) * k**2 + bias * c_out
-    h = g_out // 2 if g_in else 0
-    return total + g_in * h + fourier * h * h + norms * h + h * g_out
+def built_and_counted(*a):
+    with torch.device("meta"):
+        return sum(p.numel() for p in ffc.FFC(*a).parameters())
+
+
+def modules_own_dilated(x, weights, biases, dilations):
+    layer = MultiDilatedConv(x.shape[1], len(weights[0]), dilations)
+    for conv, weight, bias in zip(layer.convs, weights, biases):
+        conv.weight.data, conv.bias.data = weight, bias
+    return layer(x)
+
+
+def modules_own_radius(model, x, share):
+    return int((share_within(gradient_map(model, x)) < share).sum())
 
 
 class NoStride(Strips):
@@ -116,6 +137,14 @@ class Deaf(Strips):
 class EvenWidth(Strips):
     def forward(self, x):
         return torch.fft.irfft2(torch.fft.rfft2(super().forward(x)))  # no s=: odd sides shrink
+
+
+def local(kernel, dilation=1):
+    """A convolution, which is no global branch."""
+    pad = kernel // 2 * dilation
+    return lambda c_in, c_out, *, stride, groups: nn.Conv2d(
+        c_in, c_out, kernel, stride, pad, dilation, groups, padding_mode="replicate"
+    )
 
 
 def spoil(generator, image, mask, multiple):
@@ -153,6 +182,8 @@ WRONG = [
     ("ffc_parameters", lambda *a: formula(*a, bias=1), r"FFC\(64, 128"),
     ("ffc_parameters", lambda a, b, k, *_: a * b * k * k, "FFC"),
     ("ffc_parameters", lambda *a: None, "returned None"),
+    ("ffc_parameters", built_and_counted, "lama_ref's own FFC; write that part yourself"),
+    ("fill_hole", lambda g, x, m, k: inpaint_batch(g, x, m)[1], "no multiples of 8"),
     ("fill_hole", lambda g, x, m, k: fill(g, x, 1 - m, k), "the mask"),
     ("fill_hole", lambda *a: fill(*a, order=-1), "channel 3"),
     ("fill_hole", lambda *a: fill(*a, keep=False), "known pixels are not bit-identical"),
@@ -166,12 +197,18 @@ WRONG = [
     ("multi_dilated", lambda *a: multi_dilated(*a, mean=True), "zeros of shape"),
     ("multi_dilated", without_padding, "dilations"),
     ("multi_dilated", concatenated, r"shape \(1, 12, 12, 12\), expected \(1, 3, 12, 12\)"),
+    ("multi_dilated", modules_own_dilated, "lama_ref's own MultiDilatedConv.forward"),
+    ("effective_radius", modules_own_radius, "lama_ref's own gradient_map and share_within"),
     ("effective_radius", lambda *a: effective_radius(*a, magnitude=False), "radius|raised"),
     ("effective_radius", lambda *a: effective_radius(*a, channels_first=True), "opposite sign"),
     ("effective_radius", lambda *a: effective_radius(*a, border=1), "identity"),
     ("effective_radius", lambda *a: effective_radius(*a) * 2, "jump of 4 columns"),
     ("effective_radius", lambda m, x, s: effective_radius(m, x), "share 0.5"),
     ("effective_radius", lambda m, x, s: effective_radius(m, x[:1], s), "pictures"),
+    ("branch_in_generator", ffc.SpectralTransform, "LaMa's own spectral transform"),
+    ("branch_in_generator", local(1), "sees [0-9]% of a picture .* local branch"),
+    ("branch_in_generator", local(3), "sees [0-9]+% of a picture .* local branch"),
+    ("branch_in_generator", local(3, 4), "local branch"),
     ("branch_in_generator", NoStride, "stride 2"),
     ("branch_in_generator", SameChannels, "expected"),
     ("branch_in_generator", OneSize, "raised RuntimeError"),

@@ -59,7 +59,8 @@ def segmentation_scores(given, labels, classes, *, absent=False, union=True):
 
 
 def own_features():
-    return FeatureNet(FeatureConfig("regular", width=4)).eval()
+    net = FeatureNet(FeatureConfig("regular", width=4)).eval()
+    return lambda image: net(image)[1:]
 
 
 RIGHT = {
@@ -72,8 +73,7 @@ RIGHT = {
 
 
 ALSO_RIGHT = [
-    ("perceptual_loss", lambda n, y, x: PerceptualLoss(n)(y, x)),
-    ("own_features", lambda: lambda x: [x, F.avg_pool2d(x, 4)]),  # no network at all
+    ("own_features", lambda: lambda x: [x, F.avg_pool2d(x, 4)])  # no network at all
 ]
 
 
@@ -112,9 +112,11 @@ WRONG = [
     ("perceptual_loss", lambda *a: perceptual_loss(*a, mode=True), "grey against|itself|changed"),
     ("perceptual_loss", lambda *a: perceptual_loss(*a, freeze=False), "freeze it"),
     ("perceptual_loss", lambda *a: perceptual_loss(*a, detach=False), "the target"),
-    ("perceptual_loss", lambda *a: perceptual_loss(*a, mean=True), "grey against a batch of 1"),
+    ("perceptual_loss", lambda *a: perceptual_loss(*a, mean=True), "mean over the layers.*use sum"),
+    ("perceptual_loss", lambda n, y, x: PerceptualLoss(n)(y, x), "lama_ref's own PerceptualLoss"),
+    ("perceptual_loss", lambda *a: perceptual_loss(*a).item(), "return a tensor, not a float"),
     ("perceptual_loss", lambda *a: perceptual_loss(*a, distance=F.l1_loss), "largest difference"),
-    ("perceptual_loss", lambda *a: perceptual_loss(*a, last=True), "largest difference"),
+    ("perceptual_loss", lambda *a: perceptual_loss(*a, last=True), "the last layer alone"),
     ("perceptual_loss", lambda n, y, x: perceptual_loss(n, y.detach(), x), "no gradient can"),
     ("perceptual_loss", drifting, "changed the network's .*running_mean"),
     ("perceptual_loss", no_return, "returned None"),
@@ -135,6 +137,7 @@ WRONG = [
         "all wrong: pixel accuracy",
     ),
     ("segmentation_scores", no_return, "returned None"),
+    ("own_features", lambda: FeatureNet(FeatureConfig()).eval(), "lama_ref's own FeatureNet"),
     ("own_features", own(lambda x: F.avg_pool2d(x, 4)), "must be a list"),
     ("own_features", own(Batchwise()), "alone and in its batch"),
     ("own_features", own(lambda x: [x + torch.rand_like(x)]), "computed twice"),

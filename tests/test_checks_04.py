@@ -12,7 +12,9 @@ from lama_ref.losses import chance_level, patch_labels, r1_penalty
 
 # --- right answers ----------------------------------------------------------------------------
 def blind(share, *, probability=None, factor=1.0):
-    return (1 - share / 2 if probability is None else probability), factor * chance_level(share)
+    q = share / 2
+    loss = -2 * sum(v * math.log(v) for v in (q, 1 - q) if v > 0)
+    return (1 - q if probability is None else probability), factor * loss
 
 
 def field_labels(mask, layers, *, extra=2, kernel=4, padding=2):
@@ -71,6 +73,15 @@ def by_cross_entropy(real, fake, mask):
     return bce(real, torch.ones_like(real)) + bce(fake, 1 - m)
 
 
+def least_squares(real, fake, labels, *, low=0.0):  # the targets are low and 1
+    on_fake = labels * (fake - low) ** 2 + (1 - labels) * (fake - 1) ** 2
+    return ((real - 1) ** 2 + on_fake).mean(), ((fake - 1) ** 2).mean()
+
+
+def relativistic(real, fake, labels):  # only differences of scores count
+    return (labels * F.softplus(fake - real)).mean(), F.softplus(real - fake).mean()
+
+
 def of_the_module(d, image):
     leaf = image.clone().requires_grad_()
     return r1_penalty(d(leaf)[0], leaf)
@@ -84,8 +95,10 @@ SCORES = (
 ALSO_RIGHT = [
     ("best_blind_score", numerical),
     ("discriminator_loss", by_cross_entropy),
-    ("r1_from_scratch", of_the_module),
     ("adversarial_pair", hinge, *SCORES),
+    ("adversarial_pair", least_squares, "best constant score +0.82"),
+    ("adversarial_pair", lambda *a: least_squares(*a, low=-1.0)),
+    ("adversarial_pair", relativistic, "every constant score is as good, loss 0.243"),
 ]
 
 
@@ -114,17 +127,25 @@ def pair(real=None, fake=None, generator=None):
     return answer
 
 
+def without_care(share):  # log 0
+    q = share / 2
+    return 1 - q, -2 * (q * math.log(q) + (1 - q) * math.log(1 - q))
+
+
 def saturated(real, fake, labels):
     return lama(real, fake, labels)[0], (1 - fake.sigmoid()).log().mean()
 
 
 WRONG = [
     ("best_blind_score", lambda p: blind(p, probability=1 - p), "also has to serve the real"),
+    ("best_blind_score", without_care, "leave such terms out"),
+    ("best_blind_score", lambda p: (1 - p / 2, chance_level(p)), "write that part yourself"),
+    ("best_blind_score", chance_level, "write that part yourself"),
+    ("best_blind_score", lambda p: blind(p)[1], "return two numbers"),
     ("best_blind_score", lambda p: blind(p, probability=0.5), "sigmoid of the best score"),
     ("best_blind_score", lambda p: blind(p, factor=0.5), "mean of the two passes"),
     ("best_blind_score", lambda p: blind(p, factor=1 / math.log(2)), "loss of the best score"),
     ("best_blind_score", lambda p: (1 - p / 2, -p / 2 * math.log(p / 2)), "loss of the best score"),
-    ("best_blind_score", chance_level, "return two numbers"),
     ("field_labels", lambda m, n: patch_labels(m, field_labels(m, n).shape[-2:]), "'nearest'"),
     (
         "field_labels",
@@ -144,16 +165,17 @@ WRONG = [
     ("discriminator_loss", lambda a, b, m: d_loss(a, b.detach(), m), "fake scores"),
     ("discriminator_loss", lambda a, b, m: d_loss(b, a, m), "random scores"),
     ("discriminator_loss", lambda *a: None, "returned None"),
-    ("r1_from_scratch", lambda *a: r1(*a, root=True), "without its root"),
-    ("r1_from_scratch", lambda *a: r1(*a, factor=0.5), "without the factor 1/2"),
-    ("r1_from_scratch", lambda d, x: r1(d, x) * len(x), "mean over pictures"),
+    ("r1_from_scratch", lambda *a: r1(*a, root=True), "root of the right one"),
+    ("r1_from_scratch", lambda *a: r1(*a, factor=0.5), "no factor 1/2"),
+    ("r1_from_scratch", lambda d, x: r1(d, x) * len(x), "R1 is their mean"),
     ("r1_from_scratch", lambda *a: r1(*a, graph=False), "create_graph"),
-    ("r1_from_scratch", lambda *a: r1(*a, reduce="mean"), "over the right one"),
+    ("r1_from_scratch", lambda *a: r1(*a, reduce="mean"), "times the right one"),
     ("r1_from_scratch", lambda *a: r1(*a, copy=False), "requires_grad"),
     ("r1_from_scratch", lambda d, x: r1(d, x).item(), "return a tensor"),
+    ("r1_from_scratch", of_the_module, "write that part yourself"),
     ("adversarial_pair", lambda *a: lama(*a)[0], "return two losses"),
     ("adversarial_pair", saturated, "loss is -inf"),
-    ("adversarial_pair", pair(real=F.softplus), "raise every score"),
+    ("adversarial_pair", pair(real=F.softplus), "raise the scores of real"),
     ("adversarial_pair", pair(fake=lambda b, m: F.softplus(b)), "must not lower"),
     ("adversarial_pair", pair(fake=lambda b, m: F.softplus(-b)), "must lower"),
     ("adversarial_pair", pair(generator=lambda b: F.softplus(b).mean()), "must raise the scores"),

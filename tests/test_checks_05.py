@@ -85,13 +85,18 @@ def corner_to_corner(size, sides, margin, rng):
     return (rows >= y) & (rows < y + h) & (columns >= x) & (columns < x + w)
 
 
+def own(kind):
+    """A kind of one's own that draws as the module's does."""
+    return type("Own", (kind,), {"__module__": __name__})
+
+
 ALSO_RIGHT = [
     ("one_box", corner_to_corner),
-    ("disc_dilation", lambda m, r: masks.dilate(m, r).bool()),
+    ("disc_dilation", lambda m, r: disc_dilation(m, r).bool()),
     ("half_rule", lambda d, k: ([m for m in d if 0 < m.mean() <= k], half_rule(d, k)[1])),
-    ("mask_kind", masks.Chains((1, 6), 200, 100), "narrow  hole share 0.2", "yours", "wide"),
-    ("mask_kind", masks.Grid()),
-    ("mask_kind", masks.Borders()),
+    ("mask_kind", own(masks.Chains)((1, 6), 200, 100), "narrow  hole share 0.2", "yours", "wide"),
+    ("mask_kind", own(masks.Grid)()),
+    ("mask_kind", own(masks.Borders)()),
 ]
 
 
@@ -178,6 +183,13 @@ class Empty(Blobs):
         return super().draw(size, scale, rng, u) & (u > 0.3)
 
 
+class OnePixel(Blobs):
+    def draw(self, size, scale, rng, u):
+        mask = np.zeros(size, bool)
+        mask[tuple(rng.integers(size))] = True
+        return mask
+
+
 class Full(Blobs):
     def draw(self, size, scale, rng, u):
         return super().draw(size, scale, rng, u) | (u > 0.9)
@@ -211,6 +223,8 @@ WRONG = [
     ("disc_dilation", lambda *a: disc_dilation(*a, norm=9), "radius 1:|radius 1 "),
     ("disc_dilation", lambda *a: disc_dilation(*a, empty=False), "no hole"),
     ("disc_dilation", lambda m, r: disc_dilation(m, int(r)), "radius 1.5"),
+    ("disc_dilation", masks.dilate, "write that part yourself"),
+    ("disc_dilation", lambda m, r: masks.dilate(m, r), "write that part yourself"),
     ("disc_dilation", lambda m, r: disc_dilation(m, r)[:1], "two pictures"),
     ("disc_dilation", lambda m, r: disc_dilation(m.amax(0, True), r).expand_as(m), "two pictures"),
     ("disc_dilation", lambda m, r: disc_dilation(m, r) - m * (r > 0), "radius 1"),
@@ -231,6 +245,8 @@ WRONG = [
     ("mask_kind", Unscaled(), "multiply lengths by scale"),
     ("mask_kind", Empty(), "hide nothing"),
     ("mask_kind", Full(), "hide everything"),
+    ("mask_kind", OnePixel(), "0.01% of the picture is hidden on average: hide at least"),
+    ("mask_kind", masks.Chains((1, 6), 200, 100), "Chains is one of the module's own kinds"),
     ("mask_kind", lambda *a: None, "no method draw"),
 ]
 

@@ -98,8 +98,11 @@ WRONG = [
     ("recipe", changed(recipe, steps=80), "steps is the budget: leave it at 40, not 80"),
     ("recipe", changed(recipe, stages=((0.0, 64, 4),)), "stages is the budget"),
     ("recipe", lambda config: {"lr": 0.1}, "return a TrainConfig.*not dict"),
-    ("recipe", changed(recipe, lr=0.0), "nothing was learned"),
-    ("recipe", changed(recipe, lr=1e10), "nothing was learned|broke off: .*not a number"),
+    ("recipe", lambda config: config, "this is the given recipe"),
+    ("recipe", changed(recipe, lr=2e-3, save_every=10), "this is the given recipe"),
+    ("recipe", changed(recipe, lr=2e-3, log_every=10), "by -?0.0000 on average"),
+    ("recipe", changed(recipe, lr=0.0), "0.003 is asked for"),
+    ("recipe", changed(recipe, lr=1e10), "0.003 is asked for|broke off: .*not a number"),
 ]
 
 TestChecks = check_suite("6", RIGHT, ALSO_RIGHT, WRONG, slow=["recipe"])

@@ -7,7 +7,7 @@ from scipy import stats
 
 from lama_ref import checks
 from lama_ref.course import study
-from lama_ref.evaluation import metrics
+from lama_ref.evaluation import distances, metrics
 
 
 # --- right answers ----------------------------------------------------------------------------
@@ -100,7 +100,6 @@ def by_counts(a, b, rng):
 
 
 ALSO_RIGHT = [
-    ("seam_error", metrics.seam_gradient),
     ("share_interval", exact),
     ("ratio_interval", by_counts),
     ("unbiased_kernel", lambda x, y: np.float64(kernel(x, y))),
@@ -129,6 +128,7 @@ WRONG = [
     ("seam_error", lambda *a: seam_error(*a).mean(), r"shape \(\), expected \(1,\)"),
     ("seam_error", metrics.ring_colour, "largest difference"),
     ("seam_error", spoil, "changed its input"),
+    ("seam_error", metrics.seam_gradient, "hides nothing"),
     ("seam_error", lambda *a: None, "None"),
     ("share_interval", normal_interval, "12 of 20 at level 0.95: lower end"),
     ("share_interval", lambda *a: share_interval(*a, sides=1), "12 of 20"),
@@ -160,6 +160,7 @@ WRONG = [
         "the same rng gives another interval",
     ),
     ("ratio_interval", lambda *a: None, "None"),
+    ("ratio_interval", metrics.paired_bootstrap, "TypeError|mean of a over mean of b"),
     ("unbiased_kernel", lambda *a: kernel(*a, diagonal=True), "3 and 2 points"),
     ("unbiased_kernel", lambda *a: kernel(*a, n_only=True), "3 and 2 points"),
     ("unbiased_kernel", lambda *a: kernel(*a, root=True), "3 and 2 points"),
@@ -169,6 +170,8 @@ WRONG = [
     ("unbiased_kernel", lambda x, y: kernel(x[: len(y)], y), "3 and 2 points"),
     ("unbiased_kernel", lambda x, y: (kernel(x, y), 0), "expected one number"),
     ("unbiased_kernel", lambda *a: None, "None"),
+    ("unbiased_kernel", distances.kernel_distance, "kernel_distance|one number|ValueError"),
+    ("unbiased_kernel", lambda *a: distances.kernel_distance(*a)[0], "ValueError|20 and 20"),
     ("own_metric", metrics.hole_l1, "minus grey"),
     ("own_metric", lambda *a: -metrics.hole_ssim(*a), "minus grey"),
     ("own_metric", lambda *a: -metrics.hole_psnr(*a), "minus grey"),

@@ -9,6 +9,9 @@ from scipy import ndimage
 from lama_ref.generator import pad_to
 from lama_ref.highres.refine import _mean_l1, halve
 from lama_ref.highres.strategies import Crop
+from lama_ref.masks import feather
+
+PI = torch.pi
 
 
 # --- right answers ----------------------------------------------------------------------------
@@ -38,7 +41,10 @@ def any_size(network, x, multiple, *, mode="reflect", extra=0, back=True, before
     return y[..., :h, :w] if back else y
 
 
-def blend_weights(hole, radius, *, plus=1, clip=True, empty=True, invert=False, metric=None):
+def blend_weights(
+    hole, radius, *, plus=1, clip=True, empty=True, invert=False, metric=None, shape=None
+):
+    shape = shape or (lambda v: (1 - torch.cos(torch.pi * v)) / 2)
     result = torch.zeros_like(hole)
     for i, m in enumerate(hole[:, 0].numpy()):
         if empty and m.all():
@@ -48,13 +54,15 @@ def blend_weights(hole, radius, *, plus=1, clip=True, empty=True, invert=False, 
         if metric:
             d = ndimage.distance_transform_cdt(m, metric)
         weight = torch.from_numpy(np.asarray(1 - d / max(radius + plus, 1e-9)))
-        result[i, 0] = weight.clamp(min=0) if clip else weight
+        result[i, 0] = shape(weight.clamp(min=0) if clip else weight)
     return result
 
 
-def agreement_loss(
-    y, image, hole, coarse, inner, *, mean=_mean_l1, smaller=halve, known=1, agree=1
-):
+def mean_l1(a, b, where):
+    return ((a - b).abs() * where).sum() / (3 * where.sum()).clamp(min=1)
+
+
+def agreement_loss(y, image, hole, coarse, inner, *, mean=mean_l1, smaller=halve, known=1, agree=1):
     where = 1 - hole if known else hole
     return mean(y, image, where) + agree * mean(smaller(y), coarse, inner)
 
@@ -65,15 +73,6 @@ RIGHT = {
     "blend_weights": blend_weights,
     "agreement_loss": agreement_loss,
 }
-
-
-def by_module(hole, share):
-    """The strategy's own cut, of the box around all holes."""
-    rows, columns = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
-    solid = torch.zeros(hole.shape)
-    solid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
-    ((box, _),) = Crop(context=share, least=1).cuts(solid)
-    return np.array(box)
 
 
 def slowly(y, image, hole, coarse, inner):
@@ -87,9 +86,9 @@ def slowly(y, image, hole, coarse, inner):
 
 
 ALSO_RIGHT = [
-    ("context_box", by_module),
-    ("any_size", lambda g, x, k: g(pad_to(x, k))[:, :, : x.shape[2], : x.shape[3]]),
+    ("context_box", lambda *a: np.array(context_box(*a))),
     ("blend_weights", lambda m, r: blend_weights(m, r).float()),
+    ("blend_weights", lambda m, r: blend_weights(m, r, shape=lambda v: torch.sin(v * PI / 2) ** 2)),
     ("agreement_loss", slowly),
 ]
 
@@ -120,10 +119,29 @@ def spoil(hole, radius):
 def empty_slice(network, x, multiple):
     h, w = x.shape[-2:]
     below, right = -h % multiple, -w % multiple
-    return network(pad_to(x, multiple))[..., :-below, :-right]
+    return network(F.pad(x, (0, right, 0, below), "reflect"))[..., :-below, :-right]
+
+
+def by_pad_to(network, x, multiple):
+    return network(pad_to(x, multiple))[:, :, : x.shape[2], : x.shape[3]]
+
+
+def by_the_strategy(hole, share):
+    """The strategy's own cut, of the box around all holes."""
+    rows, columns = (np.flatnonzero(hole.any(axis)) for axis in (1, 0))
+    solid = torch.zeros(hole.shape)
+    solid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 1
+    ((box, _),) = Crop(context=share, least=1).cuts(solid)
+    return np.array(box)
 
 
 WRONG = [
+    ("context_box", by_the_strategy, "lama_ref's own Crop.cuts"),
+    ("any_size", by_pad_to, "lama_ref's own pad_to"),
+    ("blend_weights", lambda m, r: feather(1 - m, r), "lama_ref's own feather"),
+    ("blend_weights", lambda *a: blend_weights(*a, shape=lambda v: v), "a straight ramp"),
+    ("blend_weights", lambda *a: blend_weights(*a, shape=lambda v: v**2), "radius"),
+    ("agreement_loss", lambda *a: agreement_loss(*a, mean=_mean_l1), "lama_ref's own _mean_l1"),
     ("context_box", lambda *a: context_box(*a, longer=min), "a wide hole in the middle"),
     ("context_box", lambda *a: context_box(*a, clip=True), "a wide hole in the middle"),
     ("context_box", lambda *a: context_box(*a, end=0), "one pixel"),

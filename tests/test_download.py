@@ -62,12 +62,6 @@ def test_another_address_one_on_the_disk_too(server, tmp_path):
     assert (tmp_path / "f").read_bytes() == DATA and left(tmp_path) == {"source", "f"}
 
 
-def test_a_server_that_does_not_say_how_much_will_come(server, tmp_path):
-    server.length = False
-    fetch(entry(f"{server.url}/f"), tmp_path / "f")
-    assert (tmp_path / "f").read_bytes() == DATA
-
-
 def test_one_member_of_an_archive_and_nothing_else(server, tmp_path):
     data = zipped(DATA, **{"../../escape": b"x", "top/config.yaml": b"y"})
     server.files["/f.zip"] = data
@@ -129,11 +123,6 @@ def test_nobody_there(server, tmp_path):
         port = free.getsockname()[1]
     fails(entry(f"http://127.0.0.1:{port}/f"), tmp_path / "f", "HTTPS_PROXY")
     fails(entry("http://no-such-host.invalid/f"), tmp_path / "f", "no-such-host")
-
-
-def test_redirects_in_a_circle(server, tmp_path):
-    server.redirects = {"/a": "/b", "/b": "/a"}
-    fails(entry(f"{server.url}/a"), tmp_path / "f", "302")
 
 
 @pytest.mark.parametrize("url", ["big-lama.zip", "nothing://host/f"])

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lama_ref import build_generator
@@ -80,11 +78,6 @@ def synthesis(spectrum: np.ndarray, width: int, norm: str) -> np.ndarray:
     return total * {"ortho": n**-0.5, "backward": 1 / n, "forward": 1.0}[norm]
 
 
-def is_hermitian(column: np.ndarray) -> bool:
-    mirrored = column[..., (-np.arange(column.shape[-1])) % column.shape[-1]]
-    return np.allclose(column, mirrored.conj(), rtol=0, atol=1e-12)
-
-
 # --------------------------------------------------------------------------- transforms
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("norm", NORMS)
@@ -98,18 +91,6 @@ def test_real_fft_is_numpys_interleaved(size, norm, dtype):
     np.testing.assert_allclose(as_complex(z), expected, rtol=0, atol=TOLERANCE[dtype] * scale)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_real_fft_is_a_matrix_product(size):
-    """The definition itself: F = D_H X D_W with D_n[j, k] = exp(-2 pi i j k / n) / sqrt(n)."""
-    x = noise(1, 1, *size)
-
-    def dft(n: int) -> np.ndarray:
-        return np.exp(-2j * np.pi * np.outer(np.arange(n), np.arange(n)) / n) / n**0.5
-
-    expected = (dft(size[0]) @ x[0, 0].numpy() @ dft(size[1]))[:, : size[1] // 2 + 1]
-    np.testing.assert_allclose(as_complex(real_fft(x))[0, 0], expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_inverse_of_any_half_spectrum_is_the_published_one(size, norm):
@@ -120,30 +101,6 @@ def test_inverse_of_any_half_spectrum_is_the_published_one(size, norm):
     np.testing.assert_allclose(ours, synthesis(as_complex(z), width, norm), rtol=0, atol=1e-12)
     plain = torch.fft.irfft2(torch.from_numpy(as_complex(z)), s=size, norm=norm).numpy()
     np.testing.assert_allclose(ours, plain, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@settings(max_examples=60, deadline=None)
-@given(
-    size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
-    norm=st.sampled_from(NORMS),
-    seed=st.integers(0, 999),
-)
-def test_there_and_back_again(dtype, size, norm, seed):
-    x = noise(1, 2, *size, seed=seed, dtype=dtype)
-    back = inverse_real_fft(real_fft(x, norm), size, norm)
-    assert back.dtype == dtype
-    torch.testing.assert_close(back, x, rtol=0, atol=TOLERANCE[dtype])
-
-
-@settings(max_examples=60, deadline=None)
-@given(size=st.tuples(st.integers(1, 24), st.integers(1, 24)), seed=st.integers(0, 999))
-def test_parseval(size, seed):
-    """Energy is kept; a column counts twice where its mirror image is outside the half."""
-    x = noise(1, 1, *size, seed=seed)
-    energy = real_fft(x).square().sum((0, 1, 2))
-    energy[1 : (size[1] + 1) // 2] *= 2
-    assert energy.sum().item() == pytest.approx(x.square().sum().item(), rel=1e-12)
 
 
 def mirror(spectrum: Tensor) -> Tensor:
@@ -204,30 +161,6 @@ def test_all_devices_agree(size, monkeypatch):
         torch.testing.assert_close(inverse_real_fft(z, size), here, rtol=0, atol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
-@given(size=st.tuples(st.integers(1, 12), st.integers(1, 12)), seed=st.integers(0, 999))
-def test_what_no_real_image_has_makes_no_difference(size, seed):
-    height, width = size
-    columns = width // 2 + 1
-    spectrum = torch.complex(*noise(2, 1, 1, height, columns, seed=seed))
-    nothing = torch.complex(*noise(2, 1, 1, height, columns, seed=seed + 1))
-    nothing = nothing - mirror(nothing)  # antisymmetric: the image of it is 0
-    nothing[..., 1 : columns - 1 if width % 2 == 0 else columns] = 0
-
-    def inverse(f: Tensor) -> Tensor:
-        return inverse_real_fft(torch.view_as_real(f).movedim(-1, 2).flatten(1, 2), size)
-
-    torch.testing.assert_close(inverse(spectrum + 9 * nothing), inverse(spectrum))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 4), (3, 2), (4, 5), (4, 4)], ids=str)
-def test_gradients_of_the_transforms(size):
-    x = noise(1, 1, *size).requires_grad_()
-    assert torch.autograd.gradcheck(real_fft, (x,))
-    z = noise(1, 2, size[0], size[1] // 2 + 1).requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: inverse_real_fft(z, size), (z,))
-
-
 def test_a_half_spectrum_of_another_image_is_refused():
     z = noise(1, 2, 4, 3)
     assert inverse_real_fft(z, (4, 4)).shape[-1] == 4
@@ -251,11 +184,6 @@ def test_half_precision_survives_a_large_mean(dtype):
     torch.testing.assert_close(unit(x), expected)
     with torch.autocast("cpu", dtype):
         torch.testing.assert_close(unit(x.float()), expected)  # no spectrum in half precision
-
-
-def test_half_spectra_are_widened():
-    z = noise(1, 2, 8, 5, dtype=torch.float16)
-    assert torch.equal(inverse_real_fft(z, (8, 8)), inverse_real_fft(z.float(), (8, 8)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -303,13 +231,6 @@ def test_fourier_unit_by_hand(size, groups):
     np.testing.assert_allclose(unit(x).detach().numpy(), unit_by_hand(unit, x), atol=1e-12)
 
 
-def test_frequency_ramps():
-    ramps = frequency_ramps(torch.zeros(2, 6, 5, 3))
-    assert ramps.shape == (2, 2, 5, 3) and torch.equal(ramps[0], ramps[1])
-    expected = [[[i / 4] * 3 for i in range(5)], [[0, 0.5, 1] for _ in range(5)]]
-    assert ramps[0].tolist() == expected
-
-
 def test_position_and_squeeze_excitation_act_on_the_spectrum():
     unit = randomised(FourierUnit(3, 4, position=True, squeeze_excitation=True))
     assert unit.conv_layer.in_channels == 2 * 3 + 2
@@ -320,33 +241,6 @@ def test_position_and_squeeze_excitation_act_on_the_spectrum():
     assert down.shape == (1, 8) and 0 < gate.min() and gate.max() < 1
     z = unit.bn(F.conv2d(z * gate[..., None, None], unit.conv_layer.weight)).relu()
     torch.testing.assert_close(unit(x), inverse_real_fft(z, (6, 7)))
-
-
-def test_squeeze_excitation_reduces_by_sixteen():
-    assert SqueezeExcitation(64).fc[0].weight.shape == (4, 64)
-
-
-def test_scale_runs_the_unit_on_a_resized_map():
-    scaled = randomised(FourierUnit(2, 2, scale=0.5))
-    plain = FourierUnit(2, 2).double().eval()
-    plain.load_state_dict(scaled.state_dict())
-    x = noise(1, 2, 8, 12)
-    small = F.interpolate(x, (4, 6), mode="bilinear")
-    expected = F.interpolate(plain(small), (8, 12), mode="bilinear")
-    torch.testing.assert_close(scaled(x), expected)
-
-
-@pytest.mark.parametrize("norm", NORMS)
-def test_norm_reaches_both_transforms(norm):
-    unit = FourierUnit(1, 1, norm=norm).double().eval()
-    with torch.no_grad():
-        unit.conv_layer.weight.copy_(torch.eye(2)[..., None, None])
-    unit.relu = nn.Identity()
-    x = noise(1, 1, 6, 5)
-    torch.testing.assert_close(unit(x) * (1 + unit.bn.eps) ** 0.5, x)
-    constant = 3 * torch.ones(1, 1, 6, 5, dtype=torch.float64)
-    unit.bn.running_mean[0] = 3 * {"ortho": 30**0.5, "backward": 30, "forward": 1}[norm]
-    assert unit(constant)[0, 0].mean().abs() < 1e-12  # DC has the size that the norm says
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -400,22 +294,9 @@ def test_the_linear_part_reaches_34_pixels_and_relu_the_rest(where):
 
 
 # --------------------------------------------------------------------------- local Fourier unit
-@pytest.mark.parametrize("side", [2, 4, 8, 10])
-def test_local_unit_is_the_published_one_on_even_squares(side):
-    """Published: the first quarter of the channels, cut by H // 2 in rows, then in columns."""
-    unit = randomised(LocalFourierUnit(8))
-    x = noise(2, 8, side, side)
-    quarter, piece = x[:, :2], side // 2
-    stacked = torch.cat(torch.split(quarter, piece, dim=-2), 1)
-    stacked = torch.cat(torch.split(stacked, piece, dim=-1), 1)
-    small = torch.from_numpy(unit_by_hand(unit, stacked))
-    expected = small.repeat(1, 1, 2, 2)
-    torch.testing.assert_close(unit(x), expected)
-    assert side == 2 or not torch.allclose(expected, expected.flip(-1))
-
-
-@pytest.mark.parametrize("size", [(6, 8), (8, 6), (5, 5), (5, 8), (6, 7), (1, 1), (1, 4)], ids=str)
-def test_local_unit_elsewhere_pads_and_crops(size):
+@pytest.mark.parametrize("size", [(4, 4), (6, 8), (8, 6), (5, 5), (5, 8), (6, 7), (1, 1)], ids=str)
+def test_local_unit_by_hand(size):
+    """As published on even squares; elsewhere it pads and crops."""
     unit = randomised(LocalFourierUnit(8))
     x = noise(1, 8, *size)
     even = [side + side % 2 for side in size]
@@ -435,29 +316,6 @@ def test_local_unit_wants_channels_divisible_by_four():
         LocalFourierUnit(6)
     with pytest.raises(ValueError, match="divisible by 4, not 6"):
         SpectralTransform(8, 12, lfu=True)
-
-
-# --------------------------------------------------------------------------- spectral transform
-@pytest.mark.parametrize("lfu", [False, True])
-def test_spectral_transform_adds_up(lfu):
-    branch = randomised(SpectralTransform(6, 16, lfu=lfu))
-    x = noise(2, 6, 6, 8)
-    hidden = branch.conv1[1](F.conv2d(x, branch.conv1[0].weight)).clamp(min=0)
-    assert hidden.shape[1] == 8
-    total = hidden + torch.from_numpy(unit_by_hand(branch.fu, hidden.detach()))
-    if lfu:
-        total = total + branch.lfu(hidden)
-    torch.testing.assert_close(branch(x), F.conv2d(total, branch.conv2.weight))
-    assert (branch.lfu is not None) == lfu
-
-
-def test_spectral_transform_with_stride_averages_two_by_two():
-    branch = randomised(SpectralTransform(2, 4, stride=2))
-    plain = SpectralTransform(2, 4).double().eval()
-    plain.load_state_dict(branch.state_dict())
-    x = noise(1, 2, 6, 8)
-    means = x.reshape(1, 2, 3, 2, 4, 2).mean((3, 5))
-    torch.testing.assert_close(branch(x), plain(means))
 
 
 # --------------------------------------------------------------------------- the layer
@@ -520,10 +378,10 @@ def test_paths_exist_where_channels_do_and_add_up(ratio_in, ratio_out, stride):
 
 
 def test_a_lone_tensor_is_all_local():
-    layer = randomised(FFC(4, 6, 3, 0, 0.5, padding=1))
     x = noise(1, 4, 5, 6)
-    for lone, pair in zip(layer(x), layer((x, None))):
-        assert torch.equal(lone, pair)
+    for layer in (FFC(4, 6, 3, 0, 0.5, padding=1), FFCResidualBlock(4, 0)):
+        for lone, pair in zip(randomised(layer)(x), layer((x, None))):
+            assert lone is pair is None or torch.equal(lone, pair)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -605,13 +463,6 @@ def test_residual_block_adds_what_is_not_negative(ratio, dilation):
             assert added.min() >= 0 and added.max() > 0
 
 
-def test_residual_block_takes_a_lone_tensor_where_there_is_one_half():
-    block = randomised(FFCResidualBlock(8, 0))
-    x = noise(3, 8, 6, 7)
-    lone, nothing = block(x)
-    assert nothing is None and torch.equal(lone, block((x, None))[0])
-
-
 def test_gradient_of_a_gated_strided_layer():
     layer = randomised(FFC(4, 4, 3, 0.5, 0.5, stride=2, padding=1, gated=True))
     local, glob = (h.requires_grad_() for h in (noise(1, 2, 5, 4), noise(1, 2, 5, 4, seed=1)))
@@ -628,13 +479,6 @@ def test_every_parameter_of_a_layer_learns():
     (halves[0].square().mean() + halves[1].square().mean()).backward()
     silent = [n for n, p in block.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
-
-
-def test_same_input_same_output():
-    torch.manual_seed(3)
-    block = FFCResidualBlock(16, 0.5).eval()
-    x = (torch.randn(2, 8, 9, 8), torch.randn(2, 8, 9, 8))
-    assert all(torch.equal(a, b) for a, b in zip(block(x), block(x)))
 
 
 # --------------------------------------------------------------------------- the plug-in point
@@ -670,16 +514,9 @@ def test_a_branch_of_your_own_in_blocks_and_generators():
         assert all(half.shape == (1, 4, 6, 6) for half in block(x))
     assert factory.calls == [(4, 4, 1, 1)] * 3
     generator = build_generator("mini-fourier", width=8, blocks=2, global_branch=factory)
-    assert factory.calls[3:] == [(24, 24, 1, 1)] * 4
+    assert factory.calls[5:] == [(24, 24, 1, 1)] * 4  # after two that are tried
     assert not any(isinstance(m, FourierUnit) for m in generator.modules())
     assert generator(torch.rand(2, 4, 16, 24)).shape == (2, 3, 16, 24)
-    simple = build_generator(
-        "mini-fourier",
-        width=8,
-        blocks=1,
-        global_branch=lambda a, b, stride, groups: nn.Conv2d(a, b, 1, stride, groups=groups),
-    )
-    assert simple.eval()(torch.rand(1, 4, 8, 8)).shape == (1, 3, 8, 8)
 
 
 # --------------------------------------------------------------------------- errors

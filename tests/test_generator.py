@@ -1,32 +1,24 @@
-"""The three generators: sizes, settings, layout, and the composite."""
+"""The three generators: sizes, settings, layout, and the composite.
+
+What a layer computes is compared with the published code in test_parity.py.
+"""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import io
 import itertools
 import json
 import warnings
 
 import pytest
 import torch
-import torch.nn.functional as F
 from helpers import with_statistics
 from torch import Tensor, nn
 
 from lama_ref import build_generator
 from lama_ref.ffc import FFC, SpectralTransform
-from lama_ref.generator import (
-    PRESETS,
-    ConcatHalves,
-    Generator,
-    GeneratorConfig,
-    MultiDilatedConv,
-    ResidualBlock,
-    inpaint_batch,
-    resolve_config,
-)
+from lama_ref.generator import PRESETS, Generator, GeneratorConfig, inpaint_batch, resolve_config
 
 KINDS = ("fourier", "regular", "dilated")
 
@@ -61,24 +53,6 @@ def test_every_preset_fills_pictures(name):
     y = generator(torch.rand(2, 4, height, width))
     assert y.shape == (2, 3, height, width) and y.dtype == torch.float32
     assert 0 < y.min() and y.max() < 1 and y.std() > 0
-
-
-PARAMETERS = {  # published: a constant and so many a block, except the dilated one
-    "lama-fourier": 3_121_795 + 9 * 2_658_560,
-    "lama-fourier-shallow": 3_121_795 + 6 * 2_658_560,
-    "big-lama": 3_121_795 + 18 * 2_658_560,
-    "lama-regular": 3_122_755 + 9 * 4_721_664,
-    "lama-regular-deep": 3_122_755 + 15 * 4_721_664,
-    "lama-dilated": 3_122_755 + 9 * 4_724_736,
-}
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_published_numbers_of_parameters(name):
-    with torch.device("meta"):
-        generator = build_generator(name)
-    assert sum(p.numel() for p in generator.parameters()) == PARAMETERS[name]
-    assert all(p.requires_grad for p in generator.parameters())
 
 
 @pytest.mark.parametrize("downsamplings", range(4))
@@ -176,19 +150,18 @@ def test_published_smallest_sizes():
     assert set(smallest.values()) == {16}
 
 
-@pytest.mark.parametrize("size", [(16, 20), (20, 16), (17, 16), (16, 31)], ids=str)
-def test_sides_must_be_multiples(size):
-    generator = ready(tiny(downsamplings=3))
-    with pytest.raises(ValueError) as error:
-        generator(torch.rand(1, 4, *size))
-    assert "multiples of 8" in str(error.value) and str(size) in str(error.value)
-
-
-@pytest.mark.parametrize("shape", [(4, 16, 16), (1, 3, 16, 16), (1, 5, 16, 16)], ids=str)
-def test_four_channels_and_four_dimensions(shape):
-    with pytest.raises(ValueError) as error:
-        ready(tiny())(torch.rand(*shape))
-    assert str(shape) in str(error.value) and "(B, 4, H, W)" in str(error.value)
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 4, 16, 20), r"multiples of 8.*\(16, 20\)"),
+        ((1, 4, 17, 16), r"multiples of 8.*\(17, 16\)"),
+        ((4, 16, 16), r"\(B, 4, H, W\).*\(4, 16, 16\)"),
+        ((1, 3, 16, 16), r"\(B, 4, H, W\).*\(1, 3, 16, 16\)"),
+    ],
+)
+def test_what_does_not_fit_is_named(shape, message):
+    with pytest.raises(ValueError, match=message):
+        ready(tiny(downsamplings=3))(torch.rand(*shape))
 
 
 # --------------------------------------------------------------------------- layout
@@ -238,73 +211,6 @@ def test_options_reach_every_spectral_transform():
     assert generator(torch.rand(1, 4, 12, 14)).isfinite().all()
 
 
-def test_halves_are_joined_local_first():
-    local, glob = torch.zeros(1, 2, 3, 3), torch.ones(1, 4, 3, 3)
-    assert ConcatHalves()((local, glob)).mean((0, 2, 3)).tolist() == [0, 0, 1, 1, 1, 1]
-    assert ConcatHalves()((None, glob)).shape == (1, 4, 3, 3)
-
-
-def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    d = conv.dilation[0]
-    padded = F.pad(x, (d, d, d, d), mode="reflect")
-    return F.conv2d(padded, conv.weight, conv.bias, dilation=d)
-
-
-def test_regular_block_by_hand():
-    block = ResidualBlock(4, tiny("regular")).eval()
-    first, second = (m for m in block.modules() if isinstance(m, nn.Conv2d))
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
-    norms[1].running_mean.fill_(0.3)
-    x = torch.randn(2, 4, 6, 7)
-    hidden = norms[0](convolution(first, x)).relu()
-    added = norms[1](convolution(second, hidden))
-    torch.testing.assert_close(block(x), x + added)
-    assert added.min() < 0  # no ReLU before the addition, unlike the Fourier block
-
-
-@pytest.mark.parametrize("combine", ["sum", "cat_in", "cat_out", "cat_both"])
-def test_multi_dilated_convolution_by_hand(combine):
-    torch.manual_seed(0)
-    layer = MultiDilatedConv(8, 12, (1, 2, 3, 5), combine)
-    assert [conv.dilation for conv in layer.convs] == [(1, 1), (2, 2), (3, 3), (5, 5)]
-    x = torch.randn(2, 8, 7, 9)
-    parts = [x[:, 2 * i : 2 * i + 2] if combine in ("cat_in", "cat_both") else x for i in range(4)]
-    outputs = [convolution(conv, part) for conv, part in zip(layer.convs, parts)]
-    y = layer(x)
-    assert y.shape == (2, 12, 7, 9)
-    for channel in range(12):
-        if combine in ("sum", "cat_in"):
-            expected = sum(o[:, channel] for o in outputs)
-        else:
-            expected = outputs[channel % 4][:, channel // 4]
-        torch.testing.assert_close(y[:, channel], expected)
-
-
-def test_multi_dilated_convolution_shares_equally_or_not_at_all():
-    with pytest.raises(ValueError, match="6 input channels.*4 dilations"):
-        MultiDilatedConv(6, 8)
-    with pytest.raises(ValueError, match="6 output channels.*4 dilations"):
-        MultiDilatedConv(8, 6, combine="cat_out")
-    MultiDilatedConv(6, 6, combine="sum")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_downsampling_pads_as_published(kind):
-    """Reflection in the Fourier network, zeros in the others: seen on a constant map."""
-    generator = ready(tiny(kind, blocks=0, output="none"))
-    with torch.no_grad():
-        for p in generator.parameters():
-            p.fill_(0.1)
-    down = [m for m in generator.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
-    seen: list[Tensor] = []
-    for conv in down:
-        conv.register_forward_hook(lambda _m, _x, y: seen.append(y))
-    generator(torch.ones(1, 4, 12, 12))
-    for y in seen:
-        assert (y.std() < 1e-5) == (kind == "fourier")
-    assert len(seen) == (2 if kind == "fourier" else 1)
-
-
 # --------------------------------------------------------------------------- behaviour
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_reaches_every_parameter(kind):
@@ -336,29 +242,6 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch(kind):
     assert not torch.allclose(generator.train()(x), together, atol=1e-3)
 
 
-def test_fresh_weights_follow_the_seed():
-    def weights(seed: int) -> Tensor:
-        torch.manual_seed(seed)
-        return torch.cat([p.flatten() for p in build_generator(tiny()).parameters()])
-
-    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_copies_and_state_dicts(kind):
-    generator = ready(tiny(kind))
-    x = torch.rand(1, 4, 20, 18)
-    expected = generator(x)
-    assert torch.equal(copy.deepcopy(generator)(x), expected)
-    buffer = io.BytesIO()
-    torch.save(generator.state_dict(), buffer)
-    buffer.seek(0)
-    fresh = Generator(generator.config).eval()
-    assert not torch.equal(fresh(x), expected)
-    fresh.load_state_dict(torch.load(buffer, weights_only=True))
-    assert torch.equal(fresh(x), expected)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_tracing(kind):
     generator = ready(tiny(kind))
@@ -384,10 +267,3 @@ def test_composite(kind):
     assert torch.equal(inpaint_batch(generator, hidden, mask)[0], prediction)
     # the mask itself does
     assert not torch.equal(inpaint_batch(generator, image, torch.zeros_like(mask))[0], prediction)
-
-
-def test_composite_at_the_extremes():
-    image, mask = picture(1, 4, 6)
-    black = lambda x: torch.zeros_like(x[:, :3])  # noqa: E731
-    assert torch.equal(inpaint_batch(black, image, torch.zeros_like(mask))[1], image)
-    assert not inpaint_batch(black, image, torch.ones_like(mask))[1].any()

@@ -34,21 +34,28 @@ class Room:
 ROOMS = {
     "method": Room(
         ("inference", "runtime"),
-        2150,
+        2185,
         1800,
-        (("inference", "weights"), ("inference", "highres"), ("masks", "pictures")),
+        (
+            ("inference", "weights"),
+            ("inference", "highres"),
+            ("masks", "pictures"),
+            ("generator", "spectral"),
+        ),
     ),
-    "spectral": Room(("method",), 700, 700),
+    "spectral": Room(("method",), 1070, 700),
     "fast": Room(("method",), 650, 650),
-    "weights": Room(("method", "runtime"), 1100, 1000),
-    "pictures": Room(("method", "runtime", "weights"), 1530, 1450),
-    "highres": Room(("method", "runtime"), 415, 360),
-    "runs": Room(("method", "runtime", "weights", "pictures"), 1160, 860),
+    "weights": Room(("method", "runtime"), 1105, 1000),
+    "pictures": Room(("method", "runtime", "weights"), 1490, 1450),
+    "highres": Room(("method", "runtime"), 410, 360),
+    "runs": Room(("method", "runtime", "weights", "pictures"), 995, 860),
     "evaluation": Room(
-        ("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), 2280, 1900
+        (*("method", "inference", "runtime", "weights", "pictures", "highres", "runs"), "spectral"),
+        2370,
+        1900,
     ),
-    "course": Room(("inference", "runtime"), 3700, 3700),  # and every room above
-    "doors": Room(("inference", "runtime"), 670, 600),  # and every room
+    "course": Room(("inference", "runtime"), 4200, 3700),  # and every room above
+    "doors": Room(("inference", "runtime"), 720, 600),  # and every room
 }
 for last in ("course", "doors"):
     above = tuple(ROOMS)[: tuple(ROOMS).index(last)]
@@ -56,10 +63,11 @@ for last in ("course", "doors"):
 FILE_LINES = 300
 LONGER = {
     "masks": 340,
-    "generator": 315,
     "perceptual": 390,
+    "generator": 350,
+    "pictures.scenes": 310,
 }  # until what they need not hold has gone
-OUTSIDE_COURSE = 9_260  # we aim at 7,700, without spectral and fast
+OUTSIDE_COURSE = 9_255  # we aim at 7,700, without spectral and fast
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Inpainter: formats in and out, known pixels, sizes, bad input."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -37,17 +39,12 @@ def hole_of(size):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_arrays_of_any_size_and_type(inpaint, size, dtype):
     image = RNG.random((*size, 3))
-    image = (
-        image.astype(dtype)
-        if dtype().dtype.kind == "f"
-        else (image * np.iinfo(dtype).max).astype(dtype)
-    )
+    white = 1 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max
+    image = (image * white).astype(dtype)
     mask = hole_of(size)
-    with np.errstate(all="raise"):
-        result = inpaint(image, mask) if mask.mean() <= 0.95 else None
-    if result is None:
-        with pytest.warns(UserWarning, match="inverted"):
-            result = inpaint(image, mask)
+    mostly = pytest.warns(UserWarning, match="inverted") if mask.mean() > 0.95 else nullcontext()
+    with np.errstate(all="raise"), mostly:
+        result = inpaint(image, mask)
     assert result.shape == image.shape and result.dtype == image.dtype
     np.testing.assert_array_equal(result[~mask], image[~mask])
     assert (result[mask] != image[mask]).any()
@@ -116,9 +113,10 @@ def test_exif_orientation_is_applied(inpaint, tmp_path):
 def test_lists_of_different_sizes_and_batches(inpaint):
     images = [RNG.integers(0, 256, (h, w, 3), np.uint8) for h, w in ((16, 20), (31, 9))]
     holes = [hole_of(image.shape[:2]) for image in images]
-    results = inpaint(images, holes)
-    for image, hole, result in zip(images, holes, results):
-        np.testing.assert_array_equal(result, inpaint(image, hole))
+    stack = [images[0]] * 2, np.stack([holes[0], ~holes[0]])  # one array of masks for a list
+    for some, masks in ((images, holes), stack):
+        for image, hole, result in zip(some, masks, inpaint(some, masks)):
+            np.testing.assert_array_equal(result, inpaint(image, hole))
     batch = RNG.random((11, 16, 16, 3)).astype(np.float32)  # more than batch_size
     holes = RNG.random((11, 16, 16)) < 0.4
     together = inpaint(batch, holes)
@@ -138,11 +136,9 @@ def test_the_network_sees_nothing_of_the_hole():
     assert (result[mask] == 1).all() and (result[~mask] == 0.5).all()
 
 
-@pytest.mark.parametrize(
-    "form", ["bool", "uint8", "uint8 of 0 and 1", "float", "HW1", "1HW", "PIL"]
-)
-def test_all_forms_of_a_mask_mean_the_same(form):
+def test_all_forms_of_a_mask_mean_the_same():
     mask = hole_of((16, 24))
+    byte = Image.fromarray(mask.astype(np.uint8))
     forms = {
         "bool": mask,
         "uint8": mask * np.uint8(255),
@@ -150,17 +146,25 @@ def test_all_forms_of_a_mask_mean_the_same(form):
         "float": mask.astype(np.float64),
         "HW1": mask[..., None],
         "1HW": torch.from_numpy(mask)[None],
-        "PIL": Image.fromarray(mask * np.uint8(255)).convert("RGB"),
+        "RGB": Image.fromarray(mask * np.uint8(255)).convert("RGB"),
+        "RGBA": Image.fromarray(mask * np.uint8(255)).convert("RGBA"),
+        "L of 0 and 1": byte,
+        "I": byte.convert("I"),
+        "F": byte.convert("F"),
+        "I;16": Image.fromarray(mask.astype(np.uint16) * 65535),
     }
-    result = lama_ref.Inpainter(Echo())(np.zeros((16, 24, 3)), forms[form])
-    np.testing.assert_array_equal(result[..., 0], mask)
+    inpaint = lama_ref.Inpainter(Echo())
+    for name, form in forms.items():
+        result = inpaint(np.zeros((16, 24, 3)), form)
+        np.testing.assert_array_equal(result[..., 0], mask, err_msg=name)
 
 
 def test_training_mode_of_a_module_is_restored():
     generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).train()
+    frozen = generator.model[1].bn_l.eval()
     before = {k: v.clone() for k, v in generator.state_dict().items()}
     lama_ref.Inpainter(generator)(np.zeros((16, 16, 3), np.uint8), hole_of((16, 16)))
-    assert generator.training
+    assert generator.training and not frozen.training
     assert all(torch.equal(v, before[k]) for k, v in generator.state_dict().items())
 
 
@@ -181,16 +185,14 @@ def test_training_mode_of_a_module_is_restored():
         (np.zeros((0, 8, 3)), np.zeros((0, 8)), ValueError, "empty"),
         (np.zeros((2, 8, 8, 3)), np.zeros((3, 8, 8)), ValueError, "3 masks for 2 images"),
         ([np.zeros((8, 8, 3))], [], ValueError, "1 images but 0 masks"),
+        (torch.zeros(3, 0, 5), torch.zeros(0, 5), ValueError, "empty"),
+        (torch.zeros(3, 3, 8, 8), torch.zeros(1, 3, 8, 8), ValueError, "one channel, not 3"),
+        (np.zeros((8, 8, 3)), np.zeros((8, 8), complex), TypeError, "complex128"),
     ],
 )
 def test_bad_input_is_named(inpaint, image, mask, error, message):
     with pytest.raises(error, match=message):
         inpaint(image, mask)
-
-
-def test_an_inverted_mask_is_noticed(inpaint):
-    with pytest.warns(UserWarning, match="inverted"):
-        inpaint(np.zeros((16, 16, 3), np.uint8), np.ones((16, 16), bool))
 
 
 def test_names_and_paths(tmp_path, monkeypatch):
@@ -201,11 +203,6 @@ def test_names_and_paths(tmp_path, monkeypatch):
     image, mask = RNG.random((16, 16, 3)), hole_of((16, 16))
     expected = lama_ref.Inpainter(generator)(image, mask)
     np.testing.assert_array_equal(lama_ref.Inpainter(path)(image, mask), expected)
-    torch.save({"state_dict": {f"generator.{k}": v for k, v in generator.state_dict().items()}},
-               tmp_path / "theirs.ckpt")  # fmt: skip
-    np.testing.assert_array_equal(
-        lama_ref.Inpainter(tmp_path / "theirs.ckpt")(image, mask), expected
-    )
     with pytest.raises(ValueError, match="mini-fourier"):
         lama_ref.Inpainter("no-such-name")
     with pytest.raises(ValueError, match="not shipped"):
@@ -259,21 +256,6 @@ def test_sixteen_bits_in_either_byte_order(inpaint, tmp_path):
     assert (result[mask] != values[mask]).any()
 
 
-@pytest.mark.parametrize("mode", ["L of 0 and 1", "I", "F", "I;16", "RGBA"])
-def test_pil_masks_of_other_modes(mode):
-    hole = hole_of((16, 24))
-    byte = Image.fromarray(hole.astype(np.uint8))
-    mask = {
-        "L of 0 and 1": byte,
-        "I": byte.convert("I"),
-        "F": byte.convert("F"),
-        "I;16": Image.fromarray(hole.astype(np.uint16) * 65535),
-        "RGBA": Image.fromarray(hole * np.uint8(255)).convert("RGBA"),
-    }[mode]
-    result = lama_ref.Inpainter(Echo())(np.zeros((16, 24, 3)), mask)
-    np.testing.assert_array_equal(result[..., 0], hole)
-
-
 def test_colour_profile_and_colour_key(inpaint):
     image = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
     image.info["icc_profile"] = b"profile"
@@ -281,32 +263,3 @@ def test_colour_profile_and_colour_key(inpaint):
     image.info["transparency"] = tuple(image.getpixel((0, 0)))
     result = inpaint(image, hole_of((20, 30)))
     assert result.mode == "RGBA" and result.getpixel((0, 0))[3] == 0
-
-
-def test_a_stack_of_masks_for_a_list(inpaint):
-    images = [RNG.random((16, 16, 3)) for _ in range(2)]
-    holes = np.stack([hole_of((16, 16)), hole_of((16, 16)).T])
-    for result, image, hole in zip(inpaint(images, holes), images, holes):
-        np.testing.assert_array_equal(result, inpaint(image, hole))
-
-
-def test_frozen_parts_of_a_training_network_stay_frozen():
-    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1).train()
-    frozen = generator.model[1].bn_l.eval()
-    lama_ref.Inpainter(generator)(np.zeros((16, 16, 3), np.uint8), hole_of((16, 16)))
-    assert generator.training and not frozen.training
-
-
-@pytest.mark.parametrize(
-    ("image", "mask", "error", "message"),
-    [
-        (torch.zeros(3, 0, 5), torch.zeros(0, 5), ValueError, "empty"),
-        (np.zeros((8, 8, 3), np.int32), np.zeros((8, 8)), TypeError, "int32"),
-        (torch.zeros(3, 3, 8, 8), torch.zeros(1, 3, 8, 8), ValueError, "one channel, not 3"),
-        (np.zeros((8, 8, 3)), np.zeros((8, 8), complex), TypeError, "complex128"),
-        (np.zeros((0, 8, 8, 3)), np.zeros((0, 8, 8), np.uint8), ValueError, "empty"),
-    ],
-)
-def test_more_bad_input_is_named(inpaint, image, mask, error, message):
-    with pytest.raises(error, match=message):
-        inpaint(image, mask)

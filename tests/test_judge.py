@@ -50,6 +50,11 @@ def composite(filling):
     return np.where(masks[:, None], filling.clip(0, 1), images).astype(np.float32)
 
 
+def card_of(*models, metrics=BOTH, output=None, **settings):
+    config = cards.CardConfig(*models, metrics=metrics, **settings)
+    return cards.evaluate(config, output, progress=False)
+
+
 def truth():
     return photographs()[0]
 
@@ -172,8 +177,6 @@ def test_distance_is_the_closed_form_of_all_places_together():
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
     assert found == pytest.approx(expected, rel=1e-6)
     assert found == pytest.approx(distances.frechet_distance(a, b), rel=1e-9)
-    same = judge.frechet_holes(sums(real), sums(real), np.ones((1, 12))).value
-    assert same == pytest.approx(0, abs=1e-8)
 
 
 def test_draws_are_of_resampled_pictures_put_back_to_the_value():
@@ -187,31 +190,9 @@ def test_draws_are_of_resampled_pictures_put_back_to_the_value():
     np.testing.assert_allclose(found.draws - found.value, drawn - np.mean(drawn), atol=1e-6)
 
 
-def test_bias_falls_with_the_number_of_pictures(jury):
-    """As the docstring of frechet_holes says of photographs; two real sets are not at 0 either."""
-    images, masks = held_out.pictures("scenes", 128, 64, 5), held_out.holes("wide", 128, 64, 5)
-    fill = np.stack([baselines.telea(i, m) for i, m in zip(images, masks)])
-    fake, real = (
-        np.concatenate([jury.moments(x[i : i + 8], x, masks[i : i + 8])
-                        for i in range(0, 64, 8)]) for x in (fill, images)
-    )  # fmt: skip
-
-    def mean(a, b, n):
-        """Over disjoint sets of n pictures."""
-        once = np.ones((1, n))
-        parts = [(a[i : i + n], b[i : i + n]) for i in range(0, len(b) - n + 1, n)]
-        return np.mean([judge.frechet_holes(*part, once).value for part in parts])
-
-    filled = [mean(fake, real, n) for n in (16, 32, 64)]
-    assert 1.05 < filled[1] / filled[2] < filled[0] / filled[1] < 1.6, filled
-    different = [mean(real, np.roll(real, n, 0), n) for n in (16, 32)]
-    assert different[0] > 1.5 * different[1] > 0, different
-
-
 # --- on a card --------------------------------------------------------------------------------
 def test_card_by_hand(jury, tmp_path):
-    config = cards.CardConfig("telea", n=10, sizes="256", metrics=BOTH, rivals="telea", seed=5)
-    card = cards.evaluate(config, tmp_path, progress=False)
+    card = card_of("telea", n=10, sizes="256", rivals="telea", seed=5, output=tmp_path)
     images, masks = held_out.pictures("scenes", 256, 10, 5), held_out.holes("wide", 256, 10, 5)
     (cell,) = card["cells"]
     fill = np.stack([baselines.telea(i, m) for i, m in zip(images, masks)])
@@ -231,17 +212,13 @@ def test_card_by_hand(jury, tmp_path):
 
 
 def test_too_few_places_are_refused_before_anything_is_filled(monkeypatch):
-    few = cards.CardConfig("mean", n=10, sizes="64", metrics="frechet-holes", rivals="")
     monkeypatch.setitem(baselines.BASELINES, "mean", lambda *a: pytest.fail("too late"))
     message = r"needs 560 places of 16 px.* not \d+ in 10 masks of 64 x 64 px: take more.*swd"
     with pytest.raises(ValueError, match=message):
-        cards.evaluate(few, progress=False)
+        card_of("mean", n=10, sizes="64", metrics="frechet-holes", rivals="")
     with pytest.raises(ValueError, match="frechet-holes of 9 pictures.*needs 10"):
         measure.choose(["frechet-holes"], 9)
-    card = cards.evaluate(
-        cards.CardConfig("telea", n=2, sizes="64", metrics="perceptual-lite1", rivals=""),
-        progress=False,
-    )  # which any picture has
+    card = card_of("telea", n=2, sizes="64", metrics="perceptual-lite1", rivals="")  # any picture
     assert card["cells"][0]["values"]["telea"]["perceptual-lite1"][0] > 0
 
 

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers import noise, rng, run
 from PIL import Image
 
-from lama_ref.cli import main
 from lama_ref.pictures import sets
 from lama_ref.pictures.sets import MaskSet, crop_range, load, make
 
@@ -20,19 +20,20 @@ def photos(tmp_path):
     """A folder with a wide, a tall and a square picture, one of them in a folder below."""
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name, size in {
-        "wide.jpg": (60, 40),
-        "tall.png": (40, 90),
-        "below/square.png": (50, 50),
-    }.items():
-        values = rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
-        Image.fromarray(values).save(folder / name)
+    sizes = {"wide.jpg": (40, 60), "tall.png": (90, 40), "below/square.png": (50, 50)}
+    for name, size in sizes.items():
+        Image.fromarray(noise(*size)).save(folder / name)
     return folder
 
 
 def settings(**options) -> MaskSet:
     return MaskSet(**{"size": 64, "scenes": 5, "preset": "narrow"} | options)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make a set in a folder of a given name; its manifest."""
+    return lambda name="a", **options: make(settings(**options), tmp_path / name, progress=False)
 
 
 def files(folder):
@@ -49,38 +50,46 @@ def test_crop_range_is_the_published_one():
     mask[:] = False
     mask[:, 155:] = True  # at the far end: only crops that reach it
     assert crop_range(mask) == (59, 60)
-    assert sets.square_crop(np.ones((5, 5), bool), np.random.default_rng(0)) == (0, 0)
+    assert sets.square_crop(np.ones((5, 5), bool), rng()) == (0, 0)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_crops_meet_the_hole_and_stay_inside(seed):
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((30, 30 + rng.integers(1, 60)), bool)
-    left, width = rng.integers(mask.shape[1]), rng.integers(1, 20)
-    mask[10:20, left : left + width] = True
+def published_range(mask):
+    """The formula of the published code, evaluated along x; overlap 1."""
+    height, width = mask.shape
+    inside = [x for x in range(width) if mask[:, x].any()]
+    extent, crop = max(inside) - min(inside), height
+    left = max(0, min(width - crop - 1, min(inside) + extent * 1.0 - crop))
+    return left, max(left + 1, min(width - crop, min(inside) + extent * 1.0))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_crops_have_the_published_range_meet_the_hole_and_stay_inside(seed):
+    draw = rng(seed)
+    mask = np.zeros((10, draw.integers(11, 40)), bool)
+    first, last = np.sort(draw.choice(mask.shape[1], 2, replace=False))
+    mask[3:6, first : last + 1] = True
+    assert crop_range(mask) == published_range(mask) == crop_range(mask.T)
     for image in (mask, mask.T):
-        for _ in range(20):
-            top, start = sets.square_crop(image, rng)
-            crop = image[top : top + 30, start : start + 30]
-            assert crop.shape == (30, 30) and crop.any()
+        for _ in range(5):
+            top, start = sets.square_crop(image, draw)
+            crop = image[top : top + 10, start : start + 10]
+            assert crop.shape == (10, 10) and crop.any()
 
 
-def test_set_of_photographs(photos, tmp_path):
-    manifest = make(settings(images=photos), tmp_path / "set", progress=False)
+def test_set_of_photographs(photos, tmp_path, made):
+    manifest = made("set", images=photos)
     names = ["below/square.png", "tall.png", "wide.jpg"]
     assert sorted(manifest["pictures"]) == names and manifest["skipped"] == {}
     for name, image, mask in load(tmp_path / "set"):
         entry = manifest["pictures"][name]
         assert image.shape == (3, 64, 64) and mask.shape == (1, 64, 64)
-        assert 0 < mask.mean() <= 0.5 and mask.mean().item() == pytest.approx(
-            entry["share"], abs=1e-4
-        )
+        share = mask.mean().item()
+        assert 0 < share <= 0.5 and share == pytest.approx(entry["share"], abs=1e-4)
         # the picture is the crop of the photograph, resized to a short side of 64
         with Image.open(photos / name) as photo:
             factor = 64 / min(photo.size)
-            whole = photo.resize(
-                [round(side * factor) for side in photo.size], Image.Resampling.BICUBIC
-            )
+            size = [round(side * factor) for side in photo.size]
+            whole = photo.resize(size, Image.Resampling.BICUBIC)
         top, left = entry["crop"]
         expected = np.asarray(whole)[top : top + 64, left : left + 64].transpose(2, 0, 1) / 255
         np.testing.assert_allclose(image.numpy(), expected, atol=1e-6)
@@ -91,83 +100,72 @@ def test_set_of_photographs(photos, tmp_path):
             assert mask.mode == "L" and set(np.unique(np.array(mask))) == {0, 255}
 
 
-def test_pictures_do_not_depend_on_each_other(photos, tmp_path):
-    both = make(settings(images=photos), tmp_path / "a", progress=False)
+def test_pictures_do_not_depend_on_each_other(photos, made):
+    both = made(images=photos)
     (photos / "tall.png").unlink()
-    fewer = make(settings(images=photos), tmp_path / "b", progress=False)
+    fewer = made("b", images=photos)
     assert fewer["pictures"] == {k: v for k, v in both["pictures"].items() if k != "tall.png"}
     assert fewer["sha256"] != both["sha256"]
 
 
-def test_same_settings_same_files(tmp_path):
-    first, second = (make(settings(), tmp_path / x, progress=False) for x in "ab")
-    assert first == second and files(tmp_path / "a") == files(tmp_path / "b")
-    other = make(settings(seed=1), tmp_path / "c", progress=False)
-    assert other["sha256"] != first["sha256"]
-
-
-def test_nothing_is_overwritten(tmp_path):
-    make(settings(), tmp_path / "a", progress=False)
+def test_same_settings_same_files_and_nothing_is_overwritten(tmp_path, made):
+    first, second, other = made("a"), made("b"), made("c", seed=1)
     before = files(tmp_path / "a")
+    assert first == second and before == files(tmp_path / "b")
+    assert other["sha256"] != first["sha256"]
     for seed in (0, 1):
         with pytest.raises(ValueError, match="a is not empty: choose a new folder"):
-            make(settings(seed=seed), tmp_path / "a", progress=False)
+            made("a", seed=seed)
     assert files(tmp_path / "a") == before
 
 
-def test_changed_files_are_noticed(tmp_path):
-    make(settings(), tmp_path / "a", progress=False)
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    path = next((tmp_path / "a").glob("*_mask*.png"))
-    Image.fromarray(255 - np.array(Image.open(path))).save(path)
-    with pytest.raises(ValueError, match=f"{path.name} is not the mask"):
-        list(load(tmp_path / "a"))
-    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+def test_changed_files_are_noticed(tmp_path, made):
+    entry = made("a")["pictures"]["scene00001"]
+    for kind in ("mask", "picture"):
+        shutil.copytree(tmp_path / "a", tmp_path / kind)
+        path = tmp_path / kind / entry[kind]
+        Image.fromarray(255 - np.array(Image.open(path))).save(path)
+        with pytest.raises(ValueError, match=f"{path.name} is not the {kind}"):
+            list(load(tmp_path / kind))
+    path = tmp_path / "a" / "manifest.json"
+    manifest = json.loads(path.read_text())
     manifest["pictures"].popitem()
-    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="hash is wrong"):
-        list(load(tmp_path / "b"))
+        list(load(tmp_path / "a"))
     with pytest.raises(FileNotFoundError, match="no finished set"):
         list(load(tmp_path))
 
 
-def test_the_hash_is_of_the_pictures_too(tmp_path):
-    first = make(settings(), tmp_path / "a", progress=False)
-    path = tmp_path / "a" / first["pictures"]["scene00001"]["picture"]
-    Image.fromarray(255 - np.array(Image.open(path))).save(path)
-    with pytest.raises(ValueError, match=f"{path.name} is not the picture"):
-        list(load(tmp_path / "a"))
-
-
-def test_super_resolution_hides_more_than_half(tmp_path):
-    made = make(settings(preset="super-resolution"), tmp_path / "a", progress=False)
-    assert len(made["pictures"]) == 5 and made["settings"]["max_share"] == 1
-
-
-def test_damaged_pictures_are_left_out_and_named(photos, tmp_path):
+def test_damaged_pictures_are_left_out_and_named(photos, made):
     (photos / "broken.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match="left out 1 of 4 pictures.*broken.png"):
-        manifest = make(settings(images=photos), tmp_path / "set", progress=False)
+        manifest = made(images=photos)
     assert list(manifest["skipped"]) == ["broken.png"] and len(manifest["pictures"]) == 3
 
 
 @pytest.mark.filterwarnings("ignore:left out")
-def test_masks_over_the_limit_are_dropped(tmp_path):
-    manifest = make(
-        settings(preset="wide", scenes=30, max_share=0.2), tmp_path / "a", progress=False
-    )
-    assert max(entry["share"] for entry in manifest["pictures"].values()) <= 0.2
+@pytest.mark.parametrize(
+    ("options", "low", "high"),
+    [
+        ({"preset": "wide", "scenes": 30, "max_share": 0.2}, 0, 0.2),
+        ({"preset": "segmentation"}, 0.05, 0.5),
+        ({"preset": "super-resolution"}, 0.2, 1),
+    ],
+)
+def test_shares_keep_to_the_limits(made, options, low, high):
+    manifest = made(**options)
+    shares = [entry["share"] for entry in manifest["pictures"].values()]
+    assert low <= min(shares) and max(shares) <= high and len(shares) >= 5
+    assert manifest["settings"]["max_share"] == high
+
+
+def test_no_fitting_mask_at_all(made):
     with (
         pytest.warns(UserWarning, match="hides up to 0%"),
         pytest.raises(ValueError, match="no picture of 2"),
     ):
-        make(settings(scenes=2, max_share=1e-6), tmp_path / "b", progress=False)
-
-
-def test_segmentation_of_scenes(tmp_path):
-    of_scenes = make(settings(preset="segmentation"), tmp_path / "scenes", progress=False)
-    assert len(of_scenes["pictures"]) == 5
-    assert all(0.05 <= entry["share"] < 0.5 for entry in of_scenes["pictures"].values())
+        made(scenes=2, max_share=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -187,44 +185,23 @@ def test_bad_settings(options, message):
 
 def test_command_line(tmp_path, capsys):
     arguments = ["--preset", "narrow", "--size", "32", "--scenes", "3"]
-    with pytest.raises(SystemExit) as stop:
-        main(["masks", "make", "-o", str(tmp_path / "set"), *arguments])
-    assert stop.value.code == 0
+    assert run("masks", "make", "-o", tmp_path / "set", *arguments) == 0
     out = capsys.readouterr().out
     pictures = list(load(tmp_path / "set"))
     assert "wrote 3 pictures" in out and len(pictures) == 3
     assert all(torch.isfinite(image).all() for _, image, _ in pictures)
-    with pytest.raises(SystemExit) as stop:
-        main(["masks", "make", "-o", str(tmp_path / "set"), "--images", str(tmp_path / "no")])
-    assert stop.value.code == 1 and "lama-ref:" in capsys.readouterr().err
+    assert run("masks", "make", "-o", tmp_path / "set", "--images", tmp_path / "no") == 1
+    assert "lama-ref:" in capsys.readouterr().err
 
 
-def published_range(mask):
-    """The formula of the published code, evaluated along x; overlap 1."""
-    height, width = mask.shape
-    inside = [x for x in range(width) if mask[:, x].any()]
-    extent, crop = max(inside) - min(inside), height
-    left = max(0, min(width - crop - 1, min(inside) + extent * 1.0 - crop))
-    return left, max(left + 1, min(width - crop, min(inside) + extent * 1.0))
-
-
-def test_crop_range_is_the_formula_on_random_holes():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        mask = np.zeros((10, rng.integers(11, 40)), bool)
-        a, b = np.sort(rng.integers(0, mask.shape[1], 2))
-        mask[3, a] = mask[5, b] = True
-        assert crop_range(mask) == published_range(mask) == crop_range(mask.T)
-
-
-def test_pictures_of_one_name_are_refused(photos, tmp_path):
+def test_pictures_of_one_name_are_refused(photos, tmp_path, made):
     Image.new("RGB", (40, 40)).save(photos / "tall.jpg")
     with pytest.raises(ValueError, match="tall.jpg and tall.png.*rename one"):
-        make(settings(images=photos), tmp_path / "set", progress=False)
+        made("set", images=photos)
     assert not (tmp_path / "set").exists()
 
 
-def test_variants_are_independent(monkeypatch, tmp_path):
+def test_variants_are_independent(monkeypatch, made):
     """Masks of one call of sample are spread evenly; the published sets draw them one by one."""
     numbers, sample = [], sets.masks.sample
 
@@ -233,5 +210,5 @@ def test_variants_are_independent(monkeypatch, tmp_path):
         return sample(preset, size, n, rng, **options)
 
     monkeypatch.setattr(sets.masks, "sample", spy)
-    make(settings(scenes=2, variants=4), tmp_path / "a", progress=False)
+    made(scenes=2, variants=4)
     assert numbers == [1] * 8

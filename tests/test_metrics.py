@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import linalg, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -22,9 +23,15 @@ RNG = np.random.default_rng(0)
 def published(seed):
     """Image and mask of the published parity values: (2, 3, 64, 64), (2, 64, 64)."""
     rng = np.random.RandomState(seed)
-    return rng.random_sample((2, 3, 64, 64)).astype(np.float32), rng.random_sample(
-        (2, 64, 64)
-    ) > 0.7
+    image = rng.random_sample((2, 3, 64, 64)).astype(np.float32)
+    return image, rng.random_sample((2, 64, 64)) > 0.7
+
+
+def box(side, rows, columns):
+    """A mask (1, side, side) with a hole in these rows and columns."""
+    mask = np.zeros((1, side, side), bool)
+    mask[0, slice(*rows), slice(*columns)] = True
+    return mask
 
 
 # --- single pictures --------------------------------------------------------------------------
@@ -71,9 +78,7 @@ def test_ssim_published_values():
 
 
 def test_ring_colour_sees_a_tint_at_the_edge_and_nothing_else():
-    image = np.full((1, 3, 64, 64), 0.5)
-    mask = np.zeros((1, 64, 64), bool)
-    mask[0, 10:30, 8:24] = True
+    image, mask = np.full((1, 3, 64, 64), 0.5), box(64, (10, 30), (8, 24))
     tinted = image.copy()
     tinted[:, 1] += 0.3 * mask
     assert metrics.ring_colour(tinted, image, mask) == pytest.approx(0.1)
@@ -107,9 +112,7 @@ def test_hole_correlation_is_pearsons():
 
 
 def test_colour_grain_sees_coloured_speckle_and_nothing_else():
-    image = np.full((1, 3, 40, 40), 0.5)
-    mask = np.zeros((1, 40, 40), bool)
-    mask[:, 10:30, 10:30] = True
+    image, mask = np.full((1, 3, 40, 40), 0.5), box(40, (10, 30), (10, 30))
     noise = RNG.normal(0, 0.1, (1, 3, 40, 40))
 
     def grain(result):
@@ -127,8 +130,7 @@ def test_colour_grain_sees_coloured_speckle_and_nothing_else():
 
 def test_seam_gradient_is_the_excess_step():
     ramp = np.broadcast_to(np.arange(32) / 64, (1, 3, 32, 32))  # 1/64 a column, none a row
-    mask = np.zeros((1, 32, 32), bool)
-    mask[0, 8:16, 4:20] = True
+    mask = box(32, (8, 16), (4, 20))
     pairs, across = 2 * (8 + 16), 2 * 8
     assert metrics.seam_gradient(ramp, ramp, mask) == 0
     flat = np.where(mask, ramp[0, 0, 0, 3], ramp)  # no step on the left, 17 columns' on the right
@@ -235,19 +237,18 @@ def test_kernel_distance_of_paired_sets_is_unbiased_where_the_usual_one_is_not()
 
 
 # --- networks ---------------------------------------------------------------------------------
+ALEXNET = {  # number of a convolution: channels out and in, kernel, stride, padding
+    0: (64, 3, 11, 4, 2), 3: (192, 64, 5, 1, 2), 6: (384, 192, 3, 1, 1), 8: (256, 384, 3, 1, 1),
+    10: (256, 256, 3, 1, 1),
+}  # fmt: skip
+
+
 @pytest.fixture
 def alexnet(tmp_path, monkeypatch):
     """A file in the layout of torchvision's AlexNet, known by its own hash for this test."""
-    convolutions = {
-        0: (64, 3, 11),
-        3: (192, 64, 5),
-        6: (384, 192, 3),
-        8: (256, 384, 3),
-        10: (256, 256, 3),
-    }
     torch.manual_seed(0)
     state = {}
-    for i, (c_out, c_in, k) in convolutions.items():
+    for i, (c_out, c_in, k, _, _) in ALEXNET.items():
         state[f"features.{i}.weight"] = torch.randn(c_out, c_in, k, k) * (c_in * k * k) ** -0.5
         state[f"features.{i}.bias"] = torch.randn(c_out) / 10
     torch.save(state, tmp_path / "file")
@@ -262,8 +263,6 @@ def alexnet(tmp_path, monkeypatch):
 
 
 def test_lpips_by_its_definition(alexnet):
-    import torch.nn.functional as F
-
     _, state = alexnet
     path, digest = networks.find("lpips-alex")
     distance = networks.lpips("lpips-alex", path)
@@ -274,13 +273,7 @@ def test_lpips_by_its_definition(alexnet):
     def layers(x):
         shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
         x = (2 * torch.tensor(x) - 1 - shift[:, None, None]) / scale[:, None, None]
-        for i, (stride, padding) in {
-            0: (4, 2),
-            3: (1, 2),
-            6: (1, 1),
-            8: (1, 1),
-            10: (1, 1),
-        }.items():
+        for i, (*_, stride, padding) in ALEXNET.items():
             x = F.max_pool2d(x, 3, 2) if i in (3, 6) else x
             weight, bias = state[f"features.{i}.weight"], state[f"features.{i}.bias"]
             x = F.relu(F.conv2d(x, weight, bias, stride, padding))

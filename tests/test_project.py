@@ -347,10 +347,25 @@ def test_links_lead_somewhere(path):
             assert unquote(anchor) in anchors(target), f"{link}: no such heading"
 
 
-def test_the_course_map_names_every_notebook():
-    others = {path.name for path in NOTEBOOKS[1:]}
-    named = [{name for name in others if f"({name})" in text} for text in markdown(NOTEBOOKS[0])]
-    best = max(named, key=len)
-    assert best == others, f"no map in 00 has a link to {sorted(others - best)}"
-    readme = links(ROOT / "README.md")
-    assert {f"notebooks/{path.name}" for path in NOTEBOOKS} <= set(readme)
+def test_the_course_maps_say_what_the_notebooks_say():
+    """In the README a row for each; in 00 one as well, with reading and exercises added up."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    map_of_00 = "\n".join(markdown(NOTEBOOKS[0]))
+    for path in NOTEBOOKS:
+        first = markdown(path)[0]
+        title = re.search(r"^# (\d\d) · (.+)$", first, re.MULTILINE)
+        said = HEADER.search(first)
+        assert title is not None and said is not None
+        row = (
+            rf"\| \[{title[1]} {re.escape(title[2])}\]\(notebooks/{path.name}\) \| .+ \| "
+            rf"{said['reading']} min \| {said['exercises']} min \(★ {said['starred']}\) \|"
+        )
+        assert re.search(row, readme), f"no row in the README like {row}"
+        minutes = int(said["reading"]) + int(said["exercises"])
+        named = "Start here" if path == NOTEBOOKS[0] else path.name
+        row = rf"\| {title[1]} \| .*{re.escape(named)}.* \| .+ \| {minutes} \|"
+        assert re.search(row, map_of_00), f"no row in 00 like {row}"
+
+
+def test_the_readme_wins_in_one_screen():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900

@@ -23,8 +23,11 @@ def numbers(arm, values, spread=0.0, n=50, seed=0):
 
 def test_without_spread_over_pictures_it_is_welchs_test():
     a, b = [0.11, 0.14, 0.12], [0.19, 0.15, 0.16, 0.18]
-    value, low, high, pictures, seeds = estimate([(1, numbers("a", a)), (-1, numbers("b", b))])
-    expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    terms = [(1, numbers("a", a)), (-1, numbers("b", b))]
+    value, low, high, pictures, seeds, p = estimate(terms)
+    welch = stats.ttest_ind(a, b, equal_var=False)
+    expected = welch.confidence_interval(0.95)
+    assert p == pytest.approx(welch.pvalue, rel=1e-4)
     np.testing.assert_allclose((low, high), expected, rtol=1e-4)
     assert value == pytest.approx(np.mean(a) - np.mean(b), rel=1e-5)
     assert pictures < 1e-30 and seeds == pytest.approx(

@@ -17,12 +17,14 @@ from lama_ref.evaluation import held_out, report, verdicts
 from lama_ref.evaluation.cards import CardConfig, evaluate
 from lama_ref.evaluation.experiments import EXPERIMENTS, PHOTOGRAPHS, Experiment, beats
 from lama_ref.evaluation.measure import METRICS
+from lama_ref.evaluation.metrics import holm
 from lama_ref.evaluation.reproduce import reproduce
 from lama_ref.evaluation.verdicts import Numbers
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "results"
 CARDS = [
-    f"mini-fourier_{name}" for name in ("cause", "photographs_256", "scenes_256", "periodic_256")
+    *(f"mini-fourier_{x}" for x in ("cause", "photographs_256", "scenes_256", "periodic_256")),
+    *(f"trio_confirming_{x}" for x in ("scenes", "periodic")),
 ]
 SHA256 = re.compile("[0-9a-f]{64}")
 SETTING = {"masks", "size", "n", "hole_share", "masks_sha256", "pictures_sha256"}
@@ -153,7 +155,7 @@ def check_experiment(result):
     for claim in result["claims"]:
         assert list(claim) == [
             "claim", "metric", "difference", "n", "seeds", "spread_from_seeds", "verdict",
-            "would_decide",
+            "would_decide", "p",
         ]  # fmt: skip
         check_triple(claim["difference"])
         assert claim["verdict"] in ("reproduced", "opposite", "undecided")
@@ -192,6 +194,11 @@ def test_recorded_memory():
             "model", "strategy", "pixels", "peak_gib", "before_gib", "estimate_gib",
             "bytes_per_pixel", "cpu_seconds",
         ]  # fmt: skip
+    peak = {case: row["peak_gib"] for case, row in zip(cases, result["cases"])}
+    assert all(peak[m, "crop", side] < peak[m, "whole", side] for m, side in product(models, sides))
+    for case in result["cases"]:  # workspaces take no more than live tensors
+        rise = (case["peak_gib"] - case["before_gib"]) / case["estimate_gib"]
+        assert case["strategy"] != "whole" or 1 < rise < 2
 
 
 def test_what_is_measured_today_has_the_same_format(tmp_path, monkeypatch):
@@ -268,6 +275,44 @@ def test_verdicts_from_the_record_are_the_recorded_ones(name):
         assert re.sub(r"\d+", "", advice) == re.sub(r"\d+", "", before)
         counts = [list(map(int, re.findall(r"\d+", text))) for text in (advice, before)]
         np.testing.assert_allclose(*counts, rtol=0.02)  # "about" so many, rounded up
+        p, recorded_p = again.pop("p"), recorded["p"]
+        assert p == pytest.approx(recorded_p, rel=0.3) or max(p, recorded_p) < 1e-6
+        assert (recorded_p < 0.05) == (recorded["verdict"] != "undecided")
         share = again.pop("spread_from_seeds")
         assert share == pytest.approx(recorded["spread_from_seeds"], abs=0.0101)
         assert again == {key: recorded[key] for key in again}
+
+
+def test_holms_correction():
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])  # his own example
+    assert holm(np.array([0.9, 0.8])).max() == 1 and len(holm(np.array([]))) == 0
+    rng = np.random.default_rng(0)  # nothing true: any decision in 5 % of the tables
+    assert np.mean([holm(rng.random(12)).min() < 0.05 for _ in range(4000)]) < 0.06
+
+
+def test_what_is_left_after_holms_correction():
+    records = {name: record(name) for name in EXPERIMENTS}
+    left = {name: report.after_holm(one["claims"]) for name, one in records.items()}
+    assert "opposite" not in left["table3"] and left["table4"].count("opposite") == 1
+    seen = [name for name in records if name != "table1"]  # those that count training runs
+    claims = [claim for name in seen for claim in records[name]["claims"]]
+    assert len(claims) == 78 and sum(c["verdict"] != "undecided" for c in claims) == 54
+    assert sum(v != "undecided" for name in seen for v in left[name]) == 41
+    assert sum(v != "undecided" for v in report.after_holm(claims)) == 33  # all as one table
+
+
+def test_the_confirming_run_stands_as_it_was_declared():
+    cards = {name: record(f"trio_confirming_{name}") for name in ("scenes", "periodic")}
+    p = []
+    for name, size, metric, sign in (
+        ("scenes", 64, "hole-l1", -1), ("scenes", 512, "hole-l1", -1), ("scenes", 512, "swd", -1),
+        *(("periodic", side, "hole-correlation", 1) for side in (64, 128, 256)),
+    ):  # fmt: skip
+        (cell,) = (c for c in cards[name]["cells"] if c["size"] == size)
+        assert cell["n"] == 80 and cards[name]["seed"] == 7_000_000
+        for rival in ("regular", "dilated"):
+            value, low, high = cell["differences"][f"trio-fourier minus trio-{rival}"][metric]
+            assert value * sign > 0
+            p.append(2 * stats.norm.sf(abs(value) / ((high - low) / 2 / 1.96)))
+    assert len(p) == 12 and holm(np.array(p)).max() < 0.05

@@ -1,6 +1,5 @@
 """Runs: they continue bit for bit, survive what happens to them, and say what stopped them."""
 
-import copy
 import json
 import os
 import random
@@ -12,6 +11,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -22,12 +22,11 @@ from lama_ref.discriminator import build_discriminator
 from lama_ref.generator import PRESETS, Generator, GeneratorConfig, build_generator
 from lama_ref.losses import LossWeights
 from lama_ref.perceptual import Remembering
-from lama_ref.pictures import panels
 from lama_ref.runs import assemble, disk, loop
 from lama_ref.runs.batches import Batches, batches
 from lama_ref.runs.loop import train
 from lama_ref.runs.recipes import PRESETS as RECIPES
-from lama_ref.runs.recipes import TrainConfig
+from lama_ref.runs.recipes import TrainConfig, from_dict
 from lama_ref.weights import format
 from lama_ref.weights.files import checksum
 from lama_ref.weights.format import load_generator, save_training
@@ -50,8 +49,9 @@ def config(**changes) -> TrainConfig:
 
 
 def log(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in x.items() if k not in ("seconds", "data_share")} for x in lines]
+    """Without what the clock says."""
+    timed = ("seconds", "data_share")
+    return [{k: v for k, v in line.items() if k not in timed} for line in helpers.log(folder)]
 
 
 def same_files(a: Path, b: Path) -> bool:
@@ -61,27 +61,33 @@ def same_files(a: Path, b: Path) -> bool:
     )
 
 
-def stop_before(monkeypatch, step: int, error: BaseException) -> None:
-    original = training.training_step
+@pytest.fixture
+def cut_off(monkeypatch):
+    """Trains until the power is cut before a step."""
 
-    def dies(state, *args):
-        if state.step == step:
-            raise error
-        return original(state, *args)
+    def run(settings: TrainConfig, folder: Path, step: int) -> None:
+        original = loop.training_step
 
-    monkeypatch.setattr(loop, "training_step", dies)
+        def dies(state, *args):
+            if state.step == step:
+                raise RuntimeError("power cut")
+            return original(state, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "training_step", dies)
+            with pytest.raises(RuntimeError, match="power cut"):
+                train(settings, folder, progress=False)
+
+    return run
 
 
 # --------------------------------------------------------------------------- continuing
 @pytest.mark.parametrize("step", [1, 3, 5])
 @pytest.mark.parametrize("settings", [{}, {"precision": "bfloat16", "average": None}], ids=str)
-def test_continued_equals_uninterrupted(tmp_path, settings, step, monkeypatch):
+def test_continued_equals_uninterrupted(tmp_path, settings, step, cut_off):
     settings = config(**settings)
     train(settings, tmp_path / "whole", progress=False)
-    with monkeypatch.context() as patch:
-        stop_before(patch, step, RuntimeError("power cut"))
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(settings, tmp_path / "cut", progress=False)
+    cut_off(settings, tmp_path / "cut", step)
     assert not (tmp_path / "cut" / "weights.safetensors").exists()
     torch.manual_seed(99)  # the run has its own random states
     train(settings, tmp_path / "cut", progress=False)
@@ -119,22 +125,16 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
     assert report["leftovers"] == []
 
 
-def test_torchs_random_state_is_part_of_the_checkpoint(tmp_path, monkeypatch):
+def test_torchs_random_state_is_part_of_the_checkpoint(tmp_path, monkeypatch, cut_off):
     """Nothing in a step draws from it so far; a variant with dropout would."""
-    original, last = loop.training_step, 6
 
-    def noisy(state, *args):
-        if state.step == last:
-            raise RuntimeError("power cut")
+    def noisy(*args):
         torch.rand(1)
-        return original(state, *args)
+        return training.training_step(*args)
 
     monkeypatch.setattr(loop, "training_step", noisy)
     train(config(), tmp_path / "whole", progress=False)
-    last = 3
-    with pytest.raises(RuntimeError):
-        train(config(), tmp_path / "cut", progress=False)
-    last = 6
+    cut_off(config(), tmp_path / "cut", 3)
     torch.manual_seed(0)
     train(config(), tmp_path / "cut", progress=False)
     whole, cut = (disk.load_checkpoint(tmp_path / run)["random"] for run in ("whole", "cut"))
@@ -201,7 +201,7 @@ def test_one_process_at_a_time(tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_a_run_goes_on_in_another_place_without_what_it_began_with(tmp_path, monkeypatch):
+def test_a_run_goes_on_in_another_place_without_what_it_began_with(tmp_path, cut_off):
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(3):
@@ -209,10 +209,7 @@ def test_a_run_goes_on_in_another_place_without_what_it_began_with(tmp_path, mon
     format.save(build_generator("tiny"), tmp_path / "start.safetensors")
     first = config(data=(f"{photos}:0.5", "scenes"), start=str(tmp_path / "start.safetensors"))
     train(first, tmp_path / "whole", progress=False)
-    with monkeypatch.context() as patch:
-        stop_before(patch, 4, RuntimeError("power cut"))
-        with pytest.raises(RuntimeError):
-            train(first, tmp_path / "cut", progress=False)
+    cut_off(first, tmp_path / "cut", 4)
     (tmp_path / "start.safetensors").unlink()
     photos.rename(tmp_path / "moved")
     (tmp_path / "cut").rename(tmp_path / "elsewhere")
@@ -224,26 +221,17 @@ def test_a_run_goes_on_in_another_place_without_what_it_began_with(tmp_path, mon
         train(replace(moved, data=(f"{tmp_path / 'moved'}:0.5", "scenes")), tmp_path / "whole")
 
 
-def test_panels_complain_at_once_and_skip_what_is_unreadable(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        train(config(panels=str(tmp_path / "nowhere")), tmp_path / "run", progress=False)
-    assert not (tmp_path / "run").exists()
-    (tmp_path / "p").mkdir()
-    (tmp_path / "p" / "a.png").write_bytes(b"no picture")
-    Image.fromarray(np.full((40, 50, 3), 200, np.uint8)).save(tmp_path / "p" / "b.png")
-    (white, *_) = panels.pictures(str(tmp_path / "p"), 32)
-    assert abs(white - 200 / 255).max() < 0.01
-
-
-def test_settings_that_cannot_be_are_named():
-    for change, message in {
-        (("clip", 0.0),): "clip must be above 0",
-        (("weights", LossWeights(l1_hole=-3)),): "weights not below",
-        (("stages", ((0.0, 32, 2), (2.0, 32, 2))),): "growing shares below 1",
-        (("stages", ((0.0, 32, 2), (0.6, 32, 2), (0.5, 32, 2))),): "growing shares",
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            config(**dict(change))
+def test_panels_of_a_folder_complain_at_once_and_skip_what_is_unreadable(tmp_path):
+    folder, run = tmp_path / "p", tmp_path / "run"
+    with pytest.raises(FileNotFoundError, match="p is not a folder"):
+        train(config(panels=str(folder)), run, progress=False)
+    assert not run.exists()
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no picture")
+    Image.new("RGB", (50, 40), (200, 30, 30)).save(folder / "b.png")
+    train(config(panel_every=6, panels=str(folder)), run, progress=False)
+    panel = np.asarray(Image.open(run / "panels" / "0000006.jpg"))
+    assert np.abs(panel[80, 90 + 16] - np.array([200, 30, 30])).max() < 12  # original, bottom left
 
 
 def test_the_crop_must_fit_the_generator_that_is_started_from(tmp_path):
@@ -263,20 +251,6 @@ def test_the_first_phase_learns_even_if_only_the_hole_counts(tmp_path):
         config(l1_until=1.0, weights=LossWeights(l1_known=0, l1_hole=10)), tmp_path, progress=False
     )
     assert log(tmp_path)[-1]["l1"] > 0.1
-
-
-def test_synchronised_batchnorm_is_taken_out_to_settle(tmp_path):
-    g = build_generator("tiny")
-    sync = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(g))
-    assert any(isinstance(m, torch.nn.SyncBatchNorm) for m in sync.modules())
-    run = loop.Run(config(average=None, data=("scenes",)), tmp_path)
-    run.state.generator = sync
-    plain = run._settled(iter(()), 0)
-    assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in plain.modules())
-    x = torch.rand(2, 4, 32, 32)
-    torch.testing.assert_close(plain(x), g.eval()(x))
-    with pytest.raises(ValueError, match="sync_batchnorm needs GPUs"):
-        assemble._wrap(g, config(sync_batchnorm=True), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "weights.json"])
@@ -299,22 +273,17 @@ def test_other_settings_do_not_continue_a_run(tmp_path):
     before = (tmp_path / "checkpoint.pt").read_bytes()
     with pytest.raises(ValueError, match=r"lr=0.002 \(now 0.1\).*--start"):
         train(config(lr=0.1), tmp_path, progress=False)
-    with pytest.raises(ValueError, match="holds a run already"):
-        train(config(), tmp_path, resume="never", progress=False)
-    with pytest.raises(ValueError, match="'auto' or 'never', not 'yes'"):
-        train(config(), tmp_path, resume="yes", progress=False)  # type: ignore
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     train(config(save_every=1, workers=1), tmp_path, progress=False)  # these are free
 
 
-def test_a_run_of_before_an_option_was_there_goes_on(tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_before(patch, 3, RuntimeError("power cut"))
-        with pytest.raises(RuntimeError):
-            train(config(), tmp_path / "run", progress=False)
+def test_a_run_with_the_options_of_before_goes_on(tmp_path, cut_off):
+    cut_off(config(), tmp_path / "run", 3)
     saved = disk.load_checkpoint(tmp_path / "run")
-    settings = json.loads(saved["config"])
-    del settings["composite"]
+    settings = json.loads(saved["config"]) | {"composite": False, "sync_batchnorm": False}
+    del settings["minutes"]  # new since, while those two are gone
+    with pytest.raises(ValueError, match="composite is no setting any more"):
+        from_dict(settings | {"composite": True})
     disk.save_checkpoint(tmp_path / "run", saved | {"config": json.dumps(settings)})
     train(config(), tmp_path / "run", progress=False)
     assert [line["step"] for line in log(tmp_path / "run")] == [3, 6]
@@ -328,10 +297,11 @@ def test_the_loader_is_not_the_bottleneck(tmp_path):
     assert lines[-1]["crop"] == 128 and 0 < lines[-1]["data_share"] < 0.15
 
 
-def test_workers_change_nothing(tmp_path):
-    for workers in (0, 2):
-        train(config(workers=workers, steps=3), tmp_path / str(workers), progress=False)
-    assert same_files(tmp_path / "0", tmp_path / "2")
+@pytest.mark.parametrize("changes", [{"workers": 2}, {"panel_every": 1}], ids=str)
+def test_what_is_free_changes_nothing(tmp_path, changes):
+    train(config(steps=3), tmp_path / "plain", progress=False)
+    train(config(steps=3, **changes), tmp_path / "other", progress=False)
+    assert same_files(tmp_path / "plain", tmp_path / "other")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="workers must be forks to see the patch")
@@ -373,14 +343,10 @@ PROJECTED = dict(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("composite", [False, True])
-def test_a_projected_run_logs_its_chance_level_and_goes_on(tmp_path, monkeypatch, composite):
-    settings = config(**PROJECTED, composite=composite)
+def test_a_projected_run_logs_its_chance_level_and_goes_on(tmp_path, cut_off):
+    settings = config(**PROJECTED)
     train(settings, tmp_path / "whole", progress=False)
-    with monkeypatch.context() as patch:
-        stop_before(patch, 1, RuntimeError("power cut"))
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(settings, tmp_path / "cut", progress=False)
+    cut_off(settings, tmp_path / "cut", 1)
     train(settings, tmp_path / "cut", progress=False)
     assert same_files(tmp_path / "whole", tmp_path / "cut")
     assert log(tmp_path / "whole") == log(tmp_path / "cut")
@@ -429,7 +395,7 @@ def test_log_panels_and_callback(tmp_path):
     told = []
     settings = config(panel_every=4, log_every=2)
     train(settings, tmp_path, progress=False, on_log=told.append)
-    assert told == [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
+    assert told == helpers.log(tmp_path)
     assert [line["step"] for line in told] == [2, 4, 6]
     assert "adversarial" not in told[0] and told[2]["adversarial"] > 0  # l1_until is 0.5
     assert {"d_real", "d_fake", "d_r1", "d_chance", "perceptual", "lr", "data_share"} <= set(
@@ -439,20 +405,6 @@ def test_log_panels_and_callback(tmp_path):
     panel = Image.open(tmp_path / "panels" / "0000004.jpg")
     assert panel.size == (90 + 4 * 32, 3 * 32)  # rows are named
     assert json.loads((tmp_path / "config.json").read_text())["log_every"] == 2
-
-
-def test_panels_do_not_disturb_the_run(tmp_path):
-    for every in (1, 100):
-        train(config(panel_every=every), tmp_path / str(every), progress=False)
-    assert same_files(tmp_path / "1", tmp_path / "100")
-
-
-def test_panels_show_a_given_folder(tmp_path):
-    Image.new("RGB", (50, 40), (200, 30, 30)).save(tmp_path / "red.png")
-    run = tmp_path / "run"
-    train(config(panel_every=6, panels=str(tmp_path)), run, progress=False)
-    panel = np.asarray(Image.open(run / "panels" / "0000006.jpg"))
-    assert np.abs(panel[80, 90 + 16] - np.array([200, 30, 30])).max() < 12  # original, bottom left
 
 
 def test_final_weights_are_the_average(tmp_path):

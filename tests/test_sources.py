@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import time
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from helpers import rng
+from helpers import noise, rng
 from PIL import Image
 
 from lama_ref.pictures import photographs, scenes
-from lama_ref.pictures.sources import GIVE_UP, Photos, Scenes, open_sources, parse
+from lama_ref.pictures.augment import AUGMENTATIONS
+from lama_ref.pictures.sources import GIVE_UP, Scenes, open_sources, parse
 
 
-def write(folder, n, colour=None, size=(40, 30), seed=0):
+def write(folder, n, colour=None):
     """n photographs in a folder; of one colour, or noise."""
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(n):
-        noise = rng((seed, i)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-        image = Image.new("RGB", size, colour) if colour else Image.fromarray(noise)
-        image.save(folder / f"{i:03}.png")
+        picture = Image.new("RGB", (40, 30), colour or 0)
+        if colour is None:
+            picture = Image.fromarray(noise(30, 40, i))
+        picture.save(folder / f"{i:03}.png")
     return str(folder)
 
 
@@ -80,10 +83,12 @@ def test_what_cannot_be_opened(tmp_path, photos):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no image in .*empty.*found no file"):
         open_sources([f"{tmp_path / 'empty'}:2"])
-    with pytest.raises(ValueError, match="no augmentation 'zoom'"):
-        open_sources([photos], augmentations=("flip", "zoom"))
-    with pytest.raises(ValueError, match=r"zoom is \(3, 2\)"):
-        open_sources([photos], zoom=(3, 2))
+    for options, message in (
+        ({"augmentations": ("flip", "zoom")}, "no augmentation 'zoom'"),
+        ({"zoom": (3, 2)}, r"zoom is \(3, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            open_sources([photos], **options)
     for name in (photos, "scenes"):
         with pytest.raises(ValueError, match="size is 0; expected"):
             open_sources([name]).sample(0, rng())
@@ -120,11 +125,11 @@ def test_all_files_of_a_folder_are_drawn_alike(tmp_path):
 
 
 def test_names_are_those_of_the_folder(tmp_path):
-    for name in ("a/ä b.png", "z.JPG", "a/b/c.webp", "日本.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    for name in ("a/ä b.png", "z.JPG", "日本.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    source = Photos(str(tmp_path), 1.0, (), (1, 1))
-    assert [source.path(i) for i in range(len(source))] == photographs.list_images(tmp_path)
+    (source,) = open_sources([str(tmp_path)]).sources
+    assert [source.path(i) for i in range(3)] == photographs.list_images(tmp_path)
 
 
 def test_augmentations_and_zoom_reach_the_photographs(tmp_path):
@@ -156,30 +161,30 @@ def test_scenes_are_seen_from_near(monkeypatch):
         assert picture.min() >= 0 and picture.max() <= 1
     assert 0.4 <= min(views) < 0.42 and 0.97 < max(views) <= 1
     assert np.median(views) == pytest.approx(np.sqrt(0.4), abs=0.05)  # log-uniform
-    flips = Scenes(1, ("flip",)), Scenes(1, ())
+    flips = Scenes("scenes", 1, ("flip",)), Scenes("scenes", 1, ())
     pairs = [[source.sample(8, rng(i), None) for source in flips] for i in range(20)]
     assert all(any(np.array_equal(a, c) for c in (b, b[:, :, ::-1])) for a, b in pairs)
     assert 4 < sum(not np.array_equal(a, b) for a, b in pairs) < 16
 
 
-def test_every_kind_of_file(tmp_path):
-    picture = rng().integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    image, exif = Image.fromarray(picture), Image.Exif()
-    exif[0x0112] = 6
-    image.convert("L").save(tmp_path / "grey.jpg")
-    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
-    image.quantize(16).save(tmp_path / "palette.png")
-    image.convert("RGBA").save(tmp_path / "alpha.png")
-    image.convert("1").save(tmp_path / "binary.png")
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    Image.fromarray(picture[..., 0].astype(np.uint16) * 257).save(tmp_path / "16bit.png")
-    Image.fromarray(picture[:1, :1]).save(tmp_path / "pixel.png")
-    Image.fromarray(picture[:2]).save(tmp_path / "strip.tif")
-    mixture = open_sources([str(tmp_path)], augmentations=("flip", "affine", "perspective"))
-    for i in range(60):
-        crop = mixture.sample(16, rng(i))
-        assert crop.shape == (3, 16, 16) and np.isfinite(crop).all()
-    assert mixture.skipped == 0 and len(mixture._known) == 9
+def test_periodic_scenes_show_one_pattern():
+    source = Scenes("periodic", 1, ())
+    for i in range(10):
+        pixels = source.sample(48, rng(i), None).reshape(3, -1).T
+        assert len(np.unique((pixels * 255).round(), axis=0)) < 0.5 * len(pixels)  # flat colours
+    assert str(open_sources(["periodic:0.2", "scenes:0.8"])) == "20 % periodic, 80 % scenes"
+
+
+@pytest.mark.parametrize("names", [("flip", "colour"), AUGMENTATIONS])
+def test_fast_enough_to_feed_training(tmp_path, names):
+    Image.fromarray(noise(768, 1024)).save(tmp_path / "a.png")
+    for name in (str(tmp_path), "scenes"):
+        mixture, times = open_sources([name], augmentations=names), []
+        for seed in range(60):
+            start = time.process_time()
+            mixture.sample(96, rng(seed))
+            times.append(time.process_time() - start)
+        assert np.median(times) < 15e-3  # 1 to 4 ms on one core of the machine where it was written
 
 
 # --- samples depend on the generator alone ----------------------------------------------------
@@ -211,16 +216,11 @@ def test_the_cache_changes_nothing_but_speed(photos, monkeypatch):
 def test_order_and_history_change_nothing(photos):
     mixture = open_sources([photos, "scenes"])
     first = digest(mixture)
-    assert digest(mixture) == first
+    again = pickle.loads(pickle.dumps(mixture))
+    assert digest(mixture) == digest(again) == first and str(again) == str(mixture)
     assert [mixture.sample(16, rng((7, i))).tobytes() for i in reversed(range(12))] == first[::-1]
     assert len(set(first)) == 12
     assert digest(open_sources([photos, "scenes"], augmentations=())) != first
-
-
-def test_a_pickled_mixture_draws_the_same(photos):
-    mixture = open_sources([photos, "scenes:0.5"])
-    again = pickle.loads(pickle.dumps(mixture))
-    assert digest(again) == digest(mixture) and str(again) == str(mixture)
 
 
 class Batches(torch.utils.data.Dataset):
@@ -253,18 +253,20 @@ def test_workers_draw_the_same_samples(photos, method):
 # --- files that cannot be read ----------------------------------------------------------------
 
 
-def damage(folder):
+@pytest.fixture
+def damaged(tmp_path):
+    """A folder of three photographs and three files that are none."""
+    folder = tmp_path / "photos"
+    write(folder, 3)
     (folder / "empty.png").touch()
     (folder / "text.jpg").write_text("hello")
     cut = (folder / "000.png").read_bytes()
     (folder / "cut.png").write_bytes(cut[: len(cut) // 2])
+    return str(folder)
 
 
-def test_unreadable_files_are_counted_replaced_and_named_once(tmp_path):
-    folder = tmp_path / "photos"
-    mixture = open_sources([write(folder, 3)])
-    damage(folder)
-    broken = open_sources([str(folder)])
+def test_unreadable_files_are_counted_replaced_and_named_once(damaged):
+    broken = open_sources([damaged])
     with pytest.warns(UserWarning, match="skipping an unreadable file") as caught:
         first = digest(broken, 30)
     named = sorted(str(w.message).split("photos")[1].split(" ")[0] for w in caught)
@@ -275,28 +277,20 @@ def test_unreadable_files_are_counted_replaced_and_named_once(tmp_path):
         warnings.simplefilter("error")
         assert digest(broken, 30) == first  # the same replacements
     assert broken.skipped == 2 * count  # the same draws, whoever asks
-    digest(mixture, 30)
-    assert mixture.skipped == 0
 
 
-def test_replacements_do_not_depend_on_what_is_known(tmp_path):
-    folder = tmp_path / "photos"
-    write(folder, 3)
-    damage(folder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        known = open_sources([str(folder)])
-        digest(known, 60)
-        fresh = open_sources([str(folder)], cache_bytes=0)
-        before = known.skipped
-        assert digest(fresh, 20) == digest(known, 20)
-        assert known.skipped - before == fresh.skipped
+@pytest.mark.filterwarnings("ignore:skipping")
+def test_replacements_do_not_depend_on_what_is_known(damaged):
+    known = open_sources([damaged])
+    digest(known, 60)
+    fresh, before = open_sources([damaged], cache_bytes=0), known.skipped
+    assert digest(fresh, 20) == digest(known, 20)
+    assert known.skipped - before == fresh.skipped
 
 
-def test_files_that_vanish_are_skipped(tmp_path):
-    folder = tmp_path / "photos"
-    mixture = open_sources([write(folder, 4)])
-    (folder / "001.png").unlink()
+def test_files_that_vanish_are_skipped(tmp_path, photos):
+    mixture = open_sources([photos])
+    (tmp_path / "photos" / "001.png").unlink()
     with pytest.warns(UserWarning, match=r"001\.png does not exist"):
         digest(mixture, 30)
     assert mixture.skipped > 0

@@ -1,21 +1,17 @@
 """Strategies for large pictures: whole, crop, auto, and the memory that they take."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import noise, run
 from PIL import Image
+from tools.measure_memory import bytes_per_pixel, measure, table
 
 import lama_ref
-from lama_ref import cli
-from lama_ref.evaluation.bench import bytes_per_pixel, measure, peak_of, table
+from lama_ref.evaluation.bench import peak_of
 from lama_ref.highres.refine import Refine
 from lama_ref.highres.strategies import Auto, Crop, Whole, blend, named
-
-RESULTS = Path(__file__).parents[1] / "data" / "results" / "memory.json"
 
 
 class Local(torch.nn.Module):
@@ -33,11 +29,12 @@ class Local(torch.nn.Module):
         return colours / known.clamp(min=1e-3)
 
 
-class Tinted(torch.nn.Module):
-    """Returns what it is given, a tenth brighter, and grey in the hole."""
+class Is(torch.nn.Module):
+    """A generator that is a function."""
 
-    def forward(self, x):
-        return 0.1 + x[:, :3] + 0.5 * x[:, 3:]
+    def __init__(self, forward):
+        super().__init__()
+        self.forward = forward
 
 
 @pytest.fixture
@@ -158,21 +155,6 @@ def test_nothing_of_the_hole_is_seen(budget):
     torch.testing.assert_close(result, torch.full_like(image, 0.5), atol=1e-3, rtol=0)
 
 
-def test_formats_go_through_every_strategy():
-    array = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    hole = np.zeros((90, 120), bool)
-    hole[30:50, 40:90] = True
-    generator = lama_ref.build_generator("mini-fourier", width=4, blocks=1)
-    for strategy in ("whole", "crop", "refine", Auto(say=lambda line: None)):
-        inpaint = lama_ref.Inpainter(generator, strategy=strategy)
-        for given in (array, Image.fromarray(array), array / np.float32(255)):
-            result = inpaint(given, hole)
-            assert type(result) is type(given)
-            before, after = np.array(given), np.array(result)
-            np.testing.assert_array_equal(after[~hole], before[~hole])
-            assert (after[hole] != before[hole]).any() and after.dtype == before.dtype
-
-
 # --- blending ---------------------------------------------------------------------------------
 
 
@@ -189,20 +171,16 @@ def test_an_error_of_colour_fades_in_from_the_border(radius):
     torch.testing.assert_close(
         result[..., 30:] - image[..., 30:], (tint * left).expand(1, 3, 60, 50)
     )
-
-
-def test_blending_leaves_a_fill_alone_that_fits():
-    image, hole = torch.rand(1, 3, 40, 40), mask_of((40, 40), (10, 10, 30, 25))
-    torch.testing.assert_close(blend(image, image, hole, 6), image)
-    everything = torch.ones(1, 1, 40, 40)
-    torch.testing.assert_close(blend(image, torch.zeros_like(image), everything, 6), image)
+    nothing_known = torch.zeros_like(image), torch.ones_like(hole)
+    torch.testing.assert_close(blend(image, *nothing_known, radius), image)
 
 
 def test_crop_takes_a_tint_off():
     image, mask = torch.full((1, 3, 400, 400), 0.5), mask_of((400, 400), (150, 150, 250, 250))
     errors = {}
     for radius in (0, 16):
-        inpaint = lama_ref.Inpainter(Tinted(), strategy=Crop(feather=radius))
+        tinted = Is(lambda x: 0.1 + x[:, :3] + 0.5 * x[:, 3:])  # grey in the hole
+        inpaint = lama_ref.Inpainter(tinted, strategy=Crop(feather=radius))
         errors[radius] = (inpaint(image, mask) - 0.5).abs()
     assert errors[0][..., 150, 200].max() == pytest.approx(0.1, abs=1e-6)
     assert errors[16][..., 150, 200].max() == pytest.approx(0.1 / 17, abs=1e-4)
@@ -236,39 +214,36 @@ def test_peak_counts_tensors_that_live_at_once():
 
 def test_memory_is_proportional_to_pixels():
     inpaint = lama_ref.Inpainter(lama_ref.build_generator("mini-fourier", width=8, blocks=2))
-    for strategy in (Whole(), Refine(steps=2, min_side=64, progress=False)):
-        small, large = (bytes_per_pixel(inpaint, strategy, side) for side in (128, 256))
-        if isinstance(strategy, Whole):
-            assert small == pytest.approx(large, rel=0.05)
-        else:
-            assert small > 2 * bytes_per_pixel(inpaint, Whole(), 128)
-    # at least the two widest maps: before and after BatchNorm
-    assert bytes_per_pixel(inpaint, Whole()) > 2 * 8 * 4
+    small, large = (bytes_per_pixel(inpaint, Whole(), side) for side in (128, 256))
+    assert small == pytest.approx(large, rel=0.05)
+    assert small > 2 * 8 * 4  # at least the two widest maps: before and after BatchNorm
+    refine = Refine(steps=2, min_side=64, progress=False)
+    assert bytes_per_pixel(inpaint, refine) > 2 * small
 
 
-class Greedy(torch.nn.Module):
-    def forward(self, x):
-        return torch.empty(2**55, dtype=torch.uint8)
+def test_one_case_of_the_memory_table():
+    row = measure("trio-fourier", "refine", 128)
+    assert row["peak_gib"] >= row["before_gib"] > 0.05 and row["estimate_gib"] > 0
+    assert "trio-fourier" in table([row]) and "128x128" in table([row])
 
 
-class Broken(torch.nn.Module):
-    def __init__(self, message):
-        super().__init__()
-        self.message = message
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        (None, MemoryError, r"48x32 px with Whole\(\) on cpu; use strategy='crop'"),
+        ("CUDA out of memory. Tried", MemoryError, "'crop' or 'auto', or a lower batch_"),
+        ("cuFFT error: CUFFT_ALLOC_FAILED", MemoryError, "use strategy='crop' or 'auto'"),
+        ("something else", RuntimeError, "something else"),
+    ],
+)
+def test_running_out_of_memory_is_said_in_one_line(said, error, message):
+    def fail(x):
+        if said is None:
+            return torch.empty(2**55, dtype=torch.uint8)
+        raise RuntimeError(said)
 
-    def forward(self, x):
-        raise RuntimeError(self.message)
-
-
-def test_running_out_of_memory_is_said_in_one_line():
-    image, mask = torch.rand(3, 32, 48), mask_of((32, 48), (8, 8, 16, 16))
-    with pytest.raises(MemoryError, match=r"48x32 px with Whole\(\) on cpu; use strategy='crop'"):
-        lama_ref.Inpainter(Greedy())(image, mask)
-    for message in ("CUDA out of memory. Tried to allocate", "cuFFT error: CUFFT_ALLOC_FAILED"):
-        with pytest.raises(MemoryError, match="use strategy='crop' or 'auto', or a lower batch_"):
-            lama_ref.Inpainter(Broken(message))(image, mask)
-    with pytest.raises(RuntimeError, match="something else"):
-        lama_ref.Inpainter(Broken("something else"))(image, mask)
+    with pytest.raises(error, match=message):
+        lama_ref.Inpainter(Is(fail))(torch.rand(3, 32, 48), mask_of((32, 48), (8, 8, 16, 16)))
 
 
 # --- auto -------------------------------------------------------------------------------------
@@ -329,51 +304,23 @@ def test_bad_names_and_settings_are_named(name, settings, error, message):
 
 
 def test_command_line(tmp_path, capsys):
-    array = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    hole = np.zeros((90, 120), np.uint8)
+    array, hole = noise(90, 120), np.zeros((90, 120), np.uint8)
     hole[30:50, 40:60] = 255
-    Image.fromarray(array).save(tmp_path / "photo.png")
-    Image.fromarray(hole).save(tmp_path / "hole.png")
+    photo, mask, out = (tmp_path / f"{name}.png" for name in ("photo", "hole", "out"))
+    Image.fromarray(array).save(photo)
+    Image.fromarray(hole).save(mask)
 
-    def run(*options):
-        arguments = ["inpaint", "photo.png", "hole.png", "-o", "out.png"]
-        files = [str(tmp_path / a) if a.endswith(".png") else a for a in arguments]
-        with pytest.raises(SystemExit) as exit:
-            cli.main([*files, *options])
-        return exit.value.code, capsys.readouterr()
+    def code(*options):
+        return run("inpaint", photo, mask, "-o", out, "--strategy", *options)
 
     results = []
-    for options in (["--strategy", "crop"], ["--strategy", "crop", "--context", "0.2"],
-                    ["--strategy", "refine", "--steps", "2"], ["--strategy", "auto"]):  # fmt: skip
-        code, captured = run(*options)
-        assert code == 0, captured.err
-        assert ("strategy whole: 120x90 px are no more" in captured.out) == ("auto" in options)
-        results.append(np.array(Image.open(tmp_path / "out.png")))
+    for options in (["crop"], ["crop", "--context", "0.2"], ["refine", "--steps", "2"], ["auto"]):
+        assert code(*options) == 0
+        said = capsys.readouterr().out
+        assert ("strategy whole: 120x90 px are no more" in said) == ("auto" in options)
+        results.append(np.array(Image.open(out)))
         np.testing.assert_array_equal(results[-1][hole == 0], array[hole == 0])
     np.testing.assert_array_equal(results[2], results[3])  # small: refined in a single pass
-    code, captured = run("--strategy", "whole", "--steps", "3")
-    assert code == 1 and "strategy 'whole' has no setting 'steps'" in captured.err
-    assert run("--strategy", "tiles")[0] == 2
-
-
-# --- measured memory --------------------------------------------------------------------------
-
-
-def test_one_case_of_the_memory_table():
-    row = measure("trio-fourier", "refine", 128)
-    assert row["peak_gib"] >= row["before_gib"] > 0.05 and row["estimate_gib"] > 0
-    assert "trio-fourier" in table([row]) and "128x128" in table([row])
-
-
-def test_recorded_memory():
-    """Crop needs less than whole, which takes at most twice the estimate from live tensors."""
-    cases = {
-        (row["model"], row["strategy"], row["pixels"]): row
-        for row in json.loads(RESULTS.read_text(encoding="utf-8"))["cases"]
-    }
-    assert len(cases) == 12
-    for (model, strategy, pixels), row in cases.items():
-        rise = row["peak_gib"] - row["before_gib"]
-        if strategy == "whole":
-            assert row["estimate_gib"] < rise < 2 * row["estimate_gib"], row
-            assert cases[model, "crop", pixels]["peak_gib"] < row["peak_gib"]
+    assert code("whole", "--steps", "3") == 1
+    assert "strategy 'whole' has no setting 'steps'" in capsys.readouterr().err
+    assert code("tiles") == 2

@@ -121,9 +121,8 @@ def test_what_does_not_fit_is_named():
 # --- the distance -----------------------------------------------------------------------------
 def test_distance_is_scipys_along_each_direction():
     a, b = RNG.normal(size=(3, 20, 4)), RNG.gamma(2, size=(3, 20, 4))
-    expected = np.mean(
-        [wasserstein_distance(a[..., d].ravel(), b[..., d].ravel()) for d in range(4)]
-    )
+    each = [wasserstein_distance(a[..., d].ravel(), b[..., d].ravel()) for d in range(4)]
+    expected = np.mean(each)
     assert sliced_wasserstein([a, a], [b, a]) == [pytest.approx(expected), 0]
 
 
@@ -151,9 +150,8 @@ def test_zero_for_equal_sets_and_up_with_blur_and_with_noise():
     assert patches.levels == 3
 
     def distance(x):
-        return np.array(
-            sliced_wasserstein(patches.project(np.where(masks[:, None], x, images)), patches.real)
-        )
+        fake = patches.project(np.where(masks[:, None], x, images))
+        return np.array(sliced_wasserstein(fake, patches.real))
 
     assert (distance(images) == 0).all()
     for worse in (
@@ -173,16 +171,11 @@ def test_zero_for_equal_sets_and_up_with_blur_and_with_noise():
 def test_resampled_distances_are_those_of_repeated_pictures():
     images, masks = pictures(6)
     patches = TexturePatches(images, masks, per_image=32, directions=40)
-    fake = patches.project(
-        gaussian_filter(images, (0, 0, 0.7, 0.7)) + 0.05 * RNG.normal(size=images.shape)
-    )
-    counts = bootstrap_counts(6, 30)
-    expected = [
-        np.mean(
-            sliced_wasserstein(*([np.repeat(x, c, 0) for x in s] for s in (fake, patches.real)))
-        )
-        for c in counts
-    ]
+    worse = gaussian_filter(images, (0, 0, 0.7, 0.7)) + 0.05 * RNG.normal(size=images.shape)
+    fake, counts, expected = patches.project(worse), bootstrap_counts(6, 30), []
+    for c in counts:
+        sets = ([np.repeat(x, c, 0) for x in s] for s in (fake, patches.real))
+        expected.append(np.mean(sliced_wasserstein(*sets)))
     found = texture.resampled(fake, patches.real, counts)
     np.testing.assert_allclose(found, expected, rtol=0.01)
     assert np.std(expected) > 0.03 * np.mean(expected)  # or this would test little

@@ -20,7 +20,6 @@ def doctor(
     what: Positional[Literal["installation", "data"]] = "installation",
     folder: Positional[Path | None] = None,
     size: int = 256,
-    n: int | None = None,
 ) -> int:
     """Check the installation, or with "data FOLDER" a data set before training on it.
 
@@ -28,14 +27,13 @@ def doctor(
         what: "installation" (versions, FFT of each device, shipped weights) or "data".
         folder: Of photographs, for "data".
         size: Side of the crops that training is to take, in pixels.
-        n: Read only this many files, drawn at random.
     """
     from ..pictures.survey import survey
 
     if (folder is None) == (what == "data"):
         raise ValueError("expected: lama-ref doctor, or: lama-ref doctor data FOLDER")
     if folder is not None:
-        found = survey(folder, size, n)
+        found = survey(folder, size)
         print(found)
         return 1 if found.to_do() else 0
     lines = installation()

@@ -85,3 +85,34 @@ def reproduce(
     print(report.text(experiments.reproduce(name, folder, output, **options)))
     print(f"wrote {output}")
     return 0
+
+
+def race(
+    variants: Positional[str],
+    folder: Path = Path("runs/race"),
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None,
+    minutes: float = 5.0,
+    seeds: int = 2,
+    n: int = 50,
+) -> int:
+    """Train small generators that differ in the spectral layer alone, and rank them.
+
+    For equal steps and for equal seconds; at the size trained on and at four times that. A race
+    that is stopped goes on with the same command. Variants of yours come with --plugin FILE.py.
+
+    Args:
+        variants: Registered names, separated by commas; all are compared with the first.
+        folder: For the trained runs.
+        output: .json file of the result, by default race.json in the folder; .md beside it.
+        minutes: For the training of all together, about.
+        seeds: Trained networks of each variant; with one there is no verdict.
+        n: Held-out pictures of each kind.
+    """
+    from ..evaluation import race as races
+    from ..evaluation import report
+
+    output = output or folder / "race.json"
+    names, options = variants.split(","), {"minutes": minutes, "seeds": seeds, "n": n}
+    print(report.text(races.race(names, folder, output, **options)))
+    print(f"wrote {output}")
+    return 0

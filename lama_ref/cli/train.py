@@ -12,7 +12,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from ..runs.pretext import PretextConfig
+from ..course.pretext import PretextConfig
 from ..runs.recipes import PRESETS, TrainConfig
 
 _DEFAULT_PRETEXT = PretextConfig()
@@ -27,7 +27,7 @@ def pretext(
         folder: Where weights and model card go.
         config: Which network, for which pretext task, and for how long.
     """
-    from ..runs.pretext import train as run
+    from ..course.pretext import train as run
 
     path = run(config, folder)
     print(f"wrote {path}\n{json.loads(path.with_suffix('.json').read_text())['held_out']}")
@@ -53,7 +53,6 @@ def train_command(arguments: list[str]) -> tuple[Callable, list[str]]:
         folder: Positional[Path],
         config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
         preset: Literal[tuple(PRESETS)] = given.preset or "mini",  # type: ignore
-        resume: Literal["auto", "never"] = "auto",
     ) -> int:
         """Train a generator, or continue the run in a folder.
 
@@ -64,11 +63,10 @@ def train_command(arguments: list[str]) -> tuple[Callable, list[str]]:
             config: What to train, on what, and for how long.
             preset: Settings to begin with; all others can be given beside it. Without one, those
                 of the run that is there.
-            resume: "auto" continues a run that is there, "never" refuses to.
         """
         from ..runs.loop import train as run
 
-        path = run(config, folder, resume=resume)
+        path = run(config, folder)
         if os.environ.get("RANK", "0") == "0":
             print(f"wrote {path}")
         return 0

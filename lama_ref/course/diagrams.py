@@ -28,7 +28,8 @@ class _Canvas:
 
         style()
         size = (INCHES, INCHES * height / 100)
-        self.figure = plt.figure(figsize=size, dpi=160, layout="none", facecolor="white")
+        self.figure = plt.figure(figsize=size, dpi=160, facecolor="white")
+        self.figure.set_layout_engine("none")  # whatever the style says
         self.axis = self.figure.add_axes((0, 0, 1, 1), xlim=(0, 100), ylim=(height, 0))
         self.axis.axis("off")
         self._patches, self._path = patches, path.Path

@@ -18,7 +18,7 @@ import numpy as np
 from .. import runtime
 from ..inference import Inpainter
 from ..masks import PRESETS
-from ..pictures import panels
+from ..pictures import formats, panels
 from ..runtime import __version__
 from ..weights.files import atomic, checksum, write_json
 from ..weights.names import find as find_weights
@@ -67,8 +67,7 @@ class CardConfig:
     panels: int = 0
 
     def __post_init__(self) -> None:
-        if self.n < 2 or self.batch == 0:
-            raise ValueError(f"a card needs n >= 2 and batch >= 1, not {self.n} and {self.batch}")
+        runtime.at_least(self, n=2, batch=1, panels=0)
         sizes = _split(self.sizes)
         if not sizes or not all(size.isdecimal() and int(size) >= 16 for size in sizes):
             raise ValueError(f"sizes must be whole numbers from 16, as 256,512, not {self.sizes!r}")
@@ -222,6 +221,4 @@ def _show(config: CardConfig, models: dict[str, Model], truth: Truth, path: Path
     for label, model in models.items():
         fill = model.load(config.device, 1)(images, masks)
         rows[label] = np.where(masks[:, None], fill, images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path, suffix=path.suffix) as temporary:
-        panels.sheet(rows | {"original": images}).save(temporary, quality=88)
+    formats.save(panels.sheet(rows | {"original": images}), path, quality=88)

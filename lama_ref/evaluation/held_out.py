@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from .. import masks
 from ..pictures import photographs, scenes
 
 SHARE = (0.1, 0.5)  # of a picture that may be hole
-KEEP = 2**28  # bytes of pictures that stay in memory; larger sets are made anew for each model
 
 
 def scene(kind: str, rng: np.random.Generator) -> scenes.Scene:
@@ -29,24 +29,22 @@ def scene(kind: str, rng: np.random.Generator) -> scenes.Scene:
     Raises:
         ValueError: no such kind.
     """
-    one = scenes.sample_scene(rng)
     if kind == "scenes":
-        return one
+        return scenes.sample_scene(rng)
     if kind != "periodic" and not re.fullmatch(r"perspective:[01](\.\d*)?", kind):
         raise ValueError(
             f"scenes are scenes, periodic or perspective:S, S from 0 to 2: not {kind!r}"
         )
-    while one.ground.family == "plain":
-        one = scenes.sample_scene(rng)
+    one = scenes.sample_pattern(rng)
     turn, s = rng.uniform(0, 2 * np.pi), float(kind.partition(":")[2] or 0)
     tilt = (float(s * np.cos(turn)), float(s * np.sin(turn)))
-    pattern = replace(one.ground, tilt=tilt, jitter=0.0)
-    return replace(one, ground=pattern, things=(), light=(0.0, *one.light[1:]), noise=0.0)
+    return replace(one, ground=replace(one.ground, tilt=tilt))
 
 
 class Pictures:
     """n pictures (3, size, size) in [0, 1]: photographs' centres, or procedural scenes.
 
+    They are made when they are asked for, so that a set may be larger than memory.
     Of a photograph the largest centred square is taken and resized to ``size``, bicubic.
 
     Args:
@@ -66,19 +64,11 @@ class Pictures:
         else:
             scene(self.data, np.random.default_rng(0))  # complains at once
         self.n = n if self.paths is None else len(self.paths)
-        self._kept: NDArray[np.float32] | None = None
 
     def chunks(self, length: int) -> Iterator[NDArray[np.float32]]:
         """The pictures, ``length`` at a time: (length or less, 3, size, size)."""
-        if self._kept is None and self.n * 3 * self.size**2 * 4 <= KEEP:
-            self._kept = np.stack(list(self._make()))
-        chunk = []
-        for image in self._make() if self._kept is None else self._kept:
-            chunk.append(image)
-            if len(chunk) == length:
-                yield np.stack(chunk)
-                chunk = []
-        if chunk:
+        images = self._make()
+        while chunk := list(islice(images, length)):
             yield np.stack(chunk)
 
     def _make(self) -> Iterator[NDArray[np.float32]]:

@@ -81,11 +81,9 @@ def check(masks: NDArray) -> None:
 def frechet_holes(fake: NDArray, real: NDArray, counts: NDArray) -> Score:
     """Value and bootstrap draws of ``frechet-holes``, from the :meth:`Judge.moments` of both.
 
-    The fewer pictures, the higher: random 10, 25, 50, 100, 200 of 400 photographs (256 px, wide
-    masks) filled by Telea are at 53.4, 44.4, 41.0, 39.5, 38.6 on average, all 400 at 38.1, and two
-    different sets of real ones at 26.7, 11.3, 6.1, 3.0, 1.6; a ratio moves less, that of
-    mini-fourier to Telea from 0.79 over 0.77, 0.76, 0.76, 0.75 to 0.75 (on scenes it is measured
-    again in ``tests/test_judge.py``). Compare at equal n, best on the same pictures.
+    The fewer pictures, the higher: 10, 50 and 200 photographs (256 px, wide masks) filled by Telea
+    are at 53.4, 41.0 and 38.6, and two different sets of real ones at 26.7, 6.1 and 1.6; a ratio
+    moves less. Compare at equal n, best on the same pictures.
 
     Args:
         counts: (draws, n), from :func:`~lama_ref.evaluation.metrics.bootstrap_counts`.

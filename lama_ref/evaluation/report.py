@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .measure import METRICS
-from .metrics import Score, interval
+from .metrics import Score, holm, interval
 
 ARROWS = {"low": "↓", "high": "↑", "zero": "→ 0"}
 
@@ -111,16 +111,22 @@ def _experiment(result: dict[str, Any]) -> Iterator[str]:
     """Verdicts, what was compared, and the values behind them, arms downward."""
     yield f"# {result['title']}"
     yield f"`{result['command']}`"
-    yield f"**The paper:** {result['cited']}."
+    if result["cited"]:
+        yield f"**The paper:** {result['cited']}."
     yield f"**Here:** {result['remarks']} Brackets are 95 % intervals over pictures and seeds."
+    if ranking := result.get("ranking"):
+        yield "## Ranking"
+        rows = [[number(v) if isinstance(v, list) else f"{v}" for v in r.values()] for r in ranking]
+        yield markdown(list(ranking[0]), rows)
     yield "## Verdicts"
     rows = [
         [c["claim"], c["metric"], number(c["difference"]), f"{c['n']}, {c['seeds']}",
-         c["verdict"], c["would_decide"]]
-        for c in result["claims"]
+         in_words(c, c["verdict"]), in_words(c, left), c["would_decide"]]
+        for c, left in zip(result["claims"], after_holm(result["claims"]))
     ]  # fmt: skip
-    head = ["claim", "metric", "difference", "n, seeds", "verdict", "what would decide"]
-    yield markdown(head, rows)
+    head = ["claim", "metric", "difference", "n, seeds", "verdict", "after Holm"]
+    yield markdown([*head, "what would decide"], rows)
+    yield "A verdict is on one claim at 95 %; after Holm's correction the table as a whole is."
     yield "## What was compared"
     rows = []
     for arm, about in result["arms"].items():
@@ -140,6 +146,18 @@ def _experiment(result: dict[str, Any]) -> Iterator[str]:
                 shown = number(cell["values"][arm][metric])
                 rows[-1].append(f"{shown} ({each})" if "," in each else shown)
         yield markdown(["arm", *_with_arrows(result).values()], rows)
+
+
+def after_holm(claims: list[dict[str, Any]]) -> list[str]:
+    """The verdicts that are left when the claims of a table are judged together."""
+    corrected = holm(np.array([claim["p"] for claim in claims]))
+    return [c["verdict"] if p < 0.05 else "undecided" for c, p in zip(claims, corrected)]
+
+
+def in_words(claim: dict[str, Any], verdict: str) -> str:
+    """A verdict for a table: the paper has no L1, so there only its sign can come out the same."""
+    in_l1 = verdict == "reproduced" and claim["metric"] == "hole-l1"
+    return "same sign, in L1" if in_l1 else verdict
 
 
 def _with_arrows(record: dict[str, Any]) -> dict[str, str]:

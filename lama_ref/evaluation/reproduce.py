@@ -6,7 +6,7 @@ What came out is judged in :mod:`.verdicts`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from itertools import combinations, product
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..runs.loop import train
 from ..runs.recipes import TrainConfig
 from ..weights.format import load_generator
 from .cards import CardConfig, Comparison, Model, write_record
-from .experiments import EXPERIMENTS, PHOTOGRAPHS, RUNS, Place
+from .experiments import EXPERIMENTS, PHOTOGRAPHS, RUNS, Experiment, Place
 from .measure import choose
 from .report import short
 from .verdicts import Found, Numbers, estimate, judge
@@ -55,26 +55,59 @@ def reproduce(
     if seeds < 1 or (steps is not None and steps < 1):
         raise ValueError(f"seeds and steps must be at least 1, not {seeds} and {steps}")
     experiment, folder = EXPERIMENTS[name], Path(folder)
+    runs: dict[str, tuple[str, TrainConfig]] = {}
+    for arm, run in experiment.arms.items():
+        if run in RUNS:
+            runs[arm] = run, RUNS[run]
+            if steps is not None:
+                warmup = min(RUNS[run].warmup, steps)
+                runs[arm] = f"{run}-{steps}", replace(RUNS[run], steps=steps, warmup=warmup)
+    options = {
+        "seeds": seeds if seeds != 3 else None, "steps": steps, "n": n,
+        "photographs": "FOLDER" if photographs != "samples" else None,
+    }  # fmt: skip
+    given = [f"--{key} {value}" for key, value in options.items() if value is not None]
+    shorter = experiment if n is None else replace(experiment, n=n)
+    result = {
+        "experiment": name,
+        "command": " ".join(["lama-ref reproduce", name, *given]),
+    } | carry_out(shorter, runs, folder, seeds, photographs=photographs, progress=progress)
+    write_record(folder / f"{name}.json" if output is None else Path(output), result)
+    return result
+
+
+def carry_out(
+    experiment: Experiment,
+    runs: Mapping[str, tuple[str, TrainConfig]],
+    folder: Path,
+    seeds: int,
+    *,
+    photographs: str = "samples",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Trains what an experiment compares, unless it is there, and measures it.
+
+    Args:
+        runs: of each arm that is trained, the name of its run's folder and the settings. Seeds
+            from 0 on are appended to the name.
+        folder: of the runs.
+
+    Raises:
+        ValueError: too few pictures for a metric.
+    """
     config = CardConfig(  # complains before anything is trained
         masks=",".join(experiment.masks),
         sizes=",".join(map(str, experiment.sizes)),
-        n=experiment.n if n is None else n,
-        metrics=",".join(choose(experiment.metrics, n or experiment.n)),
+        n=experiment.n,
+        metrics=",".join(choose(experiment.metrics, experiment.n)),
         rivals="",
     )
-    files: dict[str, list[str]] = {}  # of each arm, of each seed
-    runs: dict[str, TrainConfig] = {}  # of each arm that is trained
-    for arm, run in experiment.arms.items():
-        files[arm] = [run]
-        if run in RUNS:
-            runs[arm] = RUNS[run]
-            if steps is not None:
-                run = f"{run}-{steps}"
-                runs[arm] = replace(runs[arm], steps=steps, warmup=min(runs[arm].warmup, steps))
-            files[arm] = [
-                str(_trained(replace(runs[arm], seed=seed), folder / f"{run}-{seed}", progress))
-                for seed in range(seeds)
-            ]
+    files = {arm: [source] for arm, source in experiment.arms.items()}  # of each arm, each seed
+    for arm, (name, settings) in runs.items():
+        files[arm] = [
+            str(_trained(replace(settings, seed=seed), folder / f"{name}-{seed}", progress))
+            for seed in range(seeds)
+        ]
     named = [f"{arm} {i}={path}" for arm, paths in files.items() for i, path in enumerate(paths)]
     found: Found = {}
     cells, metrics = [], {}
@@ -92,20 +125,13 @@ def reproduce(
                 found[place, arm, metric] = Numbers(arm, values, draws, setting["n"])
             cells.append({"data": data} | setting | _cell(found, place, list(files), metrics))
     lone = set(runs) if seeds == 1 else set()
-    options = {
-        "seeds": seeds if seeds != 3 else None, "steps": steps, "n": n,
-        "photographs": "FOLDER" if photographs != "samples" else None,
-    }  # fmt: skip
-    given = [f"--{key} {value}" for key, value in options.items() if value is not None]
-    result = {
-        "experiment": name, "title": experiment.title, "cited": experiment.cited,
-        "remarks": experiment.remarks, "command": " ".join(["lama-ref reproduce", name, *given]),
-        "arms": {arm: _about(files[arm], runs.get(arm)) for arm in files},
+    configs = {arm: settings for arm, (_, settings) in runs.items()}
+    return {
+        "title": experiment.title, "cited": experiment.cited, "remarks": experiment.remarks,
+        "arms": {arm: _about(files[arm], configs.get(arm)) for arm in files},
         "metrics": metrics, "cells": cells,
         "claims": [judge(claim, found, lone) for claim in experiment.claims],
     }  # fmt: skip
-    write_record(folder / f"{name}.json" if output is None else Path(output), result)
-    return result
 
 
 def _trained(config: TrainConfig, folder: Path, progress: bool) -> Path:

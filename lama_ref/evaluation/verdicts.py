@@ -37,8 +37,8 @@ class Numbers:
 Found = dict[tuple[Place, str, str], Numbers]  # (place, arm, metric)
 
 
-def estimate(terms: Sequence[tuple[int, Numbers]]) -> tuple[float, float, float, float, float]:
-    """T = sum of factor times value: (T, low, high, variance over pictures, over seeds)."""
+def estimate(terms: Sequence[tuple[int, Numbers]]) -> tuple[float, ...]:
+    """T = sum of factor times value: (T, low, high, variance over pictures, over seeds, p)."""
     from scipy.stats import t as student
 
     total = float(sum(factor * x.values.mean() for factor, x in terms))
@@ -51,10 +51,11 @@ def estimate(terms: Sequence[tuple[int, Numbers]]) -> tuple[float, float, float,
     n = min(x.n for _, x in terms)
     squares = pictures**2 / (n - 1) + sum(v**2 / df for v, df in parts)
     if squares == 0:
-        return short(total), short(total), short(total), pictures, seeds
-    freedom = (pictures + seeds) ** 2 / squares
-    half = float(student.ppf(0.975, freedom)) * math.sqrt(pictures + seeds)
-    return short(total), short(total - half), short(total + half), pictures, seeds
+        return short(total), short(total), short(total), pictures, seeds, float(total == 0)
+    freedom, error = (pictures + seeds) ** 2 / squares, math.sqrt(pictures + seeds)
+    half = float(student.ppf(0.975, freedom)) * error
+    p = 2 * float(student.sf(abs(total) / error, freedom))
+    return short(total), short(total - half), short(total + half), pictures, seeds, p
 
 
 def judge(claim: Claim, found: Found, lone: set[str]) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def judge(claim: Claim, found: Found, lone: set[str]) -> dict[str, Any]:
         lone: arms with but one trained network, which say nothing about training.
     """
     terms = [(f, found[place, arm, claim.metric]) for f, arm, place in claim.terms]
-    value, low, high, pictures, seeds = estimate(terms)
+    value, low, high, pictures, seeds, p = estimate(terms)
     sign = claim.expected * (-1 if METRICS[claim.metric].best == "high" else 1)
     k, n, decide = max(len(x.values) for _, x in terms), min(x.n for _, x in terms), ""
     if lone & {arm for _, arm, _ in claim.terms}:
@@ -80,5 +81,5 @@ def judge(claim: Claim, found: Found, lone: set[str]) -> dict[str, Any]:
     return {
         "claim": claim.text, "metric": claim.metric, "difference": [value, low, high], "n": n,
         "seeds": k, "spread_from_seeds": round(seeds / max(pictures + seeds, 1e-30), 2),
-        "verdict": verdict, "would_decide": decide,
+        "verdict": verdict, "would_decide": decide, "p": short(p, 3),
     }  # fmt: skip

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from ..ffc import FFCResidualBlock, Halves
 from ..generator import ResidualBlock, evaluating, pad_to
+from ..runtime import at_least
 
 _EPS = 1e-8
 
@@ -42,14 +43,6 @@ class Inpainting(Protocol):
     def predict(self, image: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] and (B, 1, H, W) -> (B, 3, H, W), known region included."""
         ...
-
-
-def at_least(settings: object, **limits: float) -> None:
-    """ValueError if a setting is below its limit, infinite or not a number."""
-    for name, least in limits.items():
-        value = getattr(settings, name)
-        if not least <= value < math.inf:
-            raise ValueError(f"{name} must be at least {least}, not {value!r}")
 
 
 @dataclass(frozen=True)

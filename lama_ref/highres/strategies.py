@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..masks import feather
-from .refine import Inpainting, Refine, at_least, blur
+from ..runtime import at_least
+from .refine import Inpainting, Refine, blur
 
 Box: TypeAlias = tuple[int, int, int, int]  # first row and column, those after the last
 

@@ -15,13 +15,17 @@ def check_name(target: Path) -> None:
         )
 
 
-def save(picture, target: Path) -> None:
-    """Write a PIL image with its colour profile, making the folder where it is missing."""
+def save(picture, target: Path, **options) -> None:
+    """Write a PIL image with its colour profile, making the folder where it is missing.
+
+    Args:
+        options: of its format, such as ``quality``.
+    """
     from ..weights.files import atomic
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic(target, suffix=target.suffix) as temporary:
-        picture.save(temporary, icc_profile=picture.info.get("icc_profile"))
+        picture.save(temporary, icc_profile=picture.info.get("icc_profile"), **options)
 
 
 def opened(path: Path):

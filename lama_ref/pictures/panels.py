@@ -13,8 +13,7 @@ from PIL import Image, ImageDraw
 
 from .. import masks
 from ..generator import inpaint_batch
-from ..weights.files import atomic
-from . import photographs, scenes
+from . import formats, photographs, scenes
 
 RED = np.array([1.0, 0.35, 0.35], np.float32)[:, None, None]
 COUNT = 4  # pictures of a run's panels
@@ -75,6 +74,4 @@ def write(path: Path, generator: torch.nn.Module, folder: str | None, preset: st
     given = torch.from_numpy(image).to(device), masks.to_tensor(mask).to(device)
     result = inpaint_batch(generator, *given)[1].float().cpu().numpy()
     rows = {"holes": hidden(image, mask), "result": result, "original": image}
-    path.parent.mkdir(exist_ok=True)
-    with atomic(path, suffix=path.suffix) as temporary:
-        sheet(rows, size).save(temporary, quality=90)
+    formats.save(sheet(rows, size), path, quality=90)

@@ -14,7 +14,7 @@ of a band over a pixel's footprint is a difference of the band's integral.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,15 @@ def sample_scene(rng: np.random.Generator) -> Scene:
     light = _floats(uniform(0, 0.3), wave * np.cos(turn), wave * np.sin(turn), phase)
     ground, noise = _sample_surface(rng), float(uniform(0, 0.02))
     return Scene(ground, tuple(things), light, noise, seed=int(rng.integers(2**31)))
+
+
+def sample_pattern(rng: np.random.Generator) -> Scene:
+    """One pattern all over, without tilt, light, grain or jitter: what is seen tells the rest."""
+    one = sample_scene(rng)
+    while one.ground.family == "plain":
+        one = sample_scene(rng)
+    ground = replace(one.ground, tilt=(0.0, 0.0), jitter=0.0)
+    return replace(one, ground=ground, things=(), light=(0.0, *one.light[1:]), noise=0.0)
 
 
 def _sample_surface(rng: np.random.Generator, family: str | None = None) -> Surface:

@@ -38,18 +38,21 @@ class Scenes:
     """Procedural scenes, of which 0.4 to 1 of the width is seen (log-uniform).
 
     A crop of a photograph shows patterns large; so do these. They have perspective of their own.
+    "periodic" are those of one pattern alone: :func:`lama_ref.pictures.scenes.sample_pattern`.
     """
 
+    kind: str
     weight: float
     augmentations: Names
 
     def sample(self, size: int, rng: np.random.Generator, read: Read) -> NDArray[np.float32]:
         """(3, size, size) float32 in [0, 1]."""
-        scene, view = scenes.sample_scene(rng), _VIEW[0] * (_VIEW[1] / _VIEW[0]) ** rng.random()
+        draw = scenes.sample_pattern if self.kind == "periodic" else scenes.sample_scene
+        scene, view = draw(rng), _VIEW[0] * (_VIEW[1] / _VIEW[0]) ** rng.random()
         return augment.recolour(scene.render(size, view)[0], rng, self.augmentations)
 
     def __str__(self) -> str:
-        return "scenes"
+        return self.kind
 
 
 @dataclass
@@ -161,8 +164,8 @@ def open_sources(
     """Opens sources to draw training pictures from. Lists folders but reads no file yet.
 
     Args:
-        specs: each "scenes" or a folder, if need be with ":" and its weight relative to the
-            others: "scenes:0.3", "photos/:0.7". Without it the weight is 1.
+        specs: each "scenes", "periodic" or a folder, if need be with ":" and its weight relative
+            to the others: "scenes:0.3", "photos/:0.7". Without it the weight is 1.
         zoom, augmentations: of photographs; see :func:`lama_ref.pictures.augment.augment`. Scenes
             have their own geometry, and of the augmentations only flip, contrast and colour.
         cache_bytes: memory for decoded photographs.
@@ -178,8 +181,10 @@ def open_sources(
     names, zoom = augment.checked(augmentations), augment.checked_zoom(zoom)
     return Mixture(
         [
-            Scenes(weight, names) if folder == "scenes" else Photos(folder, weight, names, zoom)
-            for folder, weight in map(parse, specs)
+            Scenes(name, weight, names)
+            if name in ("scenes", "periodic")
+            else Photos(name, weight, names, zoom)
+            for name, weight in map(parse, specs)
         ],
         cache_bytes,
     )

@@ -11,8 +11,6 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from . import photographs
 
 SHOWN = 20  # unreadable files, by name
@@ -26,7 +24,7 @@ class Survey:
 
     Attributes:
         size: side of the crops that training is to take, in pixels.
-        total: image files in the folder, of which ``checked`` were read.
+        total: image files in the folder.
         errors: names of unreadable files, and what is wrong with each.
         masks: names that look like masks.
         small: number of pictures that would be enlarged for the crops.
@@ -36,7 +34,6 @@ class Survey:
     folder: str
     size: int
     total: int = 0
-    checked: int = 0
     errors: dict[str, str] = field(default_factory=dict)
     masks: list[str] = field(default_factory=list)
     small: int = 0
@@ -44,7 +41,7 @@ class Survey:
 
     def to_do(self) -> list[str]:
         """What to put right before training; empty if nothing."""
-        readable, found = max(1, self.checked - len(self.errors)), []
+        readable, found = max(1, self.total - len(self.errors)), []
         if self.errors:
             found.append(
                 f"replace or remove {len(self.errors)} unreadable files; training skips them"
@@ -70,8 +67,6 @@ class Survey:
 
     def __str__(self) -> str:
         lines = [f"{self.folder}: {self.total} image files"]
-        if self.checked < self.total:
-            lines[0] += f", of which {self.checked} were drawn at random and read"
         lines += [f"  unreadable  {n}: {what}" for n, what in list(self.errors.items())[:SHOWN]]
         if len(self.errors) > SHOWN:
             lines.append(f"  unreadable  and {len(self.errors) - SHOWN} more")
@@ -82,35 +77,29 @@ class Survey:
         return "\n".join(lines + [f"  * {text}" for text in to_do])
 
 
-def survey(
-    folder: photographs.PathLike, size: int = 256, n: int | None = None, progress: bool = True
-) -> Survey:
+def survey(folder: photographs.PathLike, size: int = 256, progress: bool = True) -> Survey:
     """Reads the photographs of a folder.
 
     Args:
         folder: searched with :func:`lama_ref.pictures.photographs.image_names`.
         size: side of the crops that training is to take, in pixels.
-        n: read only this many files, drawn at random; None reads all.
         progress: show a progress bar.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such folder, no image in it, or size or n are
-            below 1.
+        FileNotFoundError, ValueError: there is no such folder, no image in it, or size below 1.
     """
     from tqdm import tqdm
 
-    for name, value in (("size", size), ("n", n)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}; expected 1 or more")
+    if size < 1:
+        raise ValueError(f"size is {size}; expected 1 or more")
     names = photographs.image_names(folder)
-    found = Survey(os.fspath(folder), size, len(names), min(len(names), n or len(names)))
+    found = Survey(os.fspath(folder), size, len(names))
     found.masks = [name for name in names if _MASK.search(name)]
-    chosen = np.random.default_rng(0).choice(len(names), found.checked, replace=False)
-    for i in tqdm(sorted(chosen), unit="file", disable=not progress):
+    for name in tqdm(names, unit="file", disable=not progress):
         try:
-            picture = photographs.read_image(Path(folder, names[i]))
+            picture = photographs.read_image(Path(folder, name))
         except (OSError, ValueError) as error:
-            found.errors[names[i]] = str(error.__cause__ or error)
+            found.errors[name] = str(error.__cause__ or error)
             continue
         found.small += min(picture.shape[:2]) < size
         found.grey += bool((picture == picture[..., :1]).all())

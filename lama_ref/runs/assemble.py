@@ -37,7 +37,7 @@ def build_state(
     d = new_discriminator(config) if config.adversarial else None
     if networks is None and config.start is not None:
         networks = load_start(config.start)
-    g, started = networks or (build_generator(config.generator), None)
+    g, started = networks or (build_generator(config.architecture), None)
     if d is not None and started is not None and _alike(d, started):
         d = started
     for _, size, _ in config.stages:
@@ -52,7 +52,7 @@ def build_state(
             if config.freeze_batchnorm and isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
     if world > 1:
-        g, d = _wrap(g, config, device), d and _wrap(d, config, device)
+        g, d = _wrap(g), d and _wrap(d)
     adam = torch.optim.Adam(g.parameters(), config.lr)
     adam_d = d and torch.optim.Adam(d.parameters(), config.lr_discriminator)
     return TrainState(g, adam, d, adam_d, average)
@@ -69,12 +69,8 @@ def load_start(start: str | Path) -> Networks:
     return load_training(start)
 
 
-def _wrap(network: nn.Module, config: TrainConfig, device: torch.device) -> nn.Module:
+def _wrap(network: nn.Module) -> nn.Module:
     """Let a network average its gradients with those of other processes."""
-    if config.sync_batchnorm:
-        if device.type != "cuda":
-            raise ValueError("sync_batchnorm needs GPUs: torch has it for CUDA alone")
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
 
 
@@ -110,9 +106,7 @@ def build_loss(config: TrainConfig, state: TrainState, device: torch.device) -> 
     elif config.features and config.weights.perceptual:
         features = load_encoder(config.features, config.feature_stages).to(device)
         perceptual = PerceptualLoss(features, batchnorm=config.features_batchnorm)
-    return LaMaLoss(
-        state.discriminator, perceptual, config.weights, config.mask_labels, config.composite
-    )
+    return LaMaLoss(state.discriminator, perceptual, config.weights, config.mask_labels)
 
 
 def _some(features: Features, stages: Sequence[int], wanted: Sequence[int]) -> Features:

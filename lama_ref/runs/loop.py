@@ -7,8 +7,8 @@ killed at any moment and continued gives, with the same number of threads, the s
 that was not.
 
 Several processes: ``torchrun --nproc_per_node 2 -m lama_ref train FOLDER``. Each takes every n-th
-sample of the batch. BatchNorm normalises by what its own process sees, as was published (unless
-``sync_batchnorm``), and the first process's statistics are saved.
+sample of the batch. BatchNorm normalises by what its own process sees, as was published, and the
+first process's statistics are saved.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +61,6 @@ def train(
     config: TrainConfig,
     folder: str | Path,
     *,
-    resume: Literal["auto", "never"] = "auto",
     progress: bool = True,
     on_log: Callable[[dict], object] | None = None,
 ) -> Path:
@@ -70,7 +69,6 @@ def train(
     Args:
         config: what to train; for a continued run the same, but for the settings in ``FREE``.
         folder: of the run.
-        resume: "auto" continues a run that is there, "never" refuses to.
         progress: show a bar with steps per second and the time left.
         on_log: is called with each line of the log.
 
@@ -81,21 +79,17 @@ def train(
             training in this folder.
         KeyboardInterrupt: Ctrl-C or SIGTERM, after the step was finished and saved.
     """
-    if resume not in ("auto", "never"):
-        raise ValueError(f"resume must be 'auto' or 'never', not {resume!r}")
     folder = Path(folder)
     with processes(config.device) as (rank, world):
         with disk.locked(folder) if rank == 0 else nullcontext():
-            run = Run(config, folder, resume, rank, world)
+            run = Run(config, folder, rank, world)
             return run.go(progress and rank == 0, on_log if rank == 0 else None)
 
 
 class Run:
     """A run in its folder; see :func:`train`. Only the first of several processes writes."""
 
-    def __init__(
-        self, config: TrainConfig, folder: Path, resume: str = "auto", rank: int = 0, world: int = 1
-    ) -> None:
+    def __init__(self, config: TrainConfig, folder: Path, rank: int = 0, world: int = 1) -> None:
         for _, _, n in config.stages:
             if n % world:
                 raise ValueError(f"a batch of {n} cannot be shared by {world} processes")
@@ -104,8 +98,6 @@ class Run:
         self.config, self.folder, self.rank, self.world = config, folder, rank, world
         self.device = runtime.device(config.device)
         saved = disk.load_checkpoint(folder)
-        if saved is not None and resume == "never":
-            raise ValueError(f"{folder} holds a run already: continue it, or take another folder")
         self.data = Batches(config, rank, world)  # data, panels, start and features complain
         if rank == 0:  # here, before anything is written
             panels.pictures(config.panels, 64)
@@ -255,7 +247,7 @@ class Run:
         """A copy of what would be saved, its BatchNorm statistics averaged anew."""
         average: Any = self.state.average
         network = unwrap(self.state.generator) if average is None else average
-        with torch.random.fork_rng([]):  # to build one draws weights; none of them is SyncBatchNorm
+        with torch.random.fork_rng([]):  # to build one draws weights
             g = Generator(network.config)
         g.load_state_dict(network.state_dict())
         g.to(device=self.device, memory_format=torch.channels_last)  # pyright: ignore

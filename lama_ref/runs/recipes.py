@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from ..generator import resolve_config
+from ..generator import GeneratorConfig, as_text, resolve_config
 from ..losses import LossWeights
 from ..runtime import at_least
 from ..training import StepConfig
@@ -23,8 +23,11 @@ class TrainConfig(StepConfig):
     """Everything that determines a run, up to the photographs themselves.
 
     Attributes:
-        generator: preset name; with ``start`` the generator of that file is taken instead.
-        data: sources, "scenes" or a folder of photographs, each with ":" and its share.
+        generator: preset name, with changes if need be: "mini-fourier:blocks=4,ratio=0.5"; a
+            ``GeneratorConfig`` becomes such a text. With ``start`` that file's is taken instead.
+        spectral: global branch in place of the generator's, by its registered name.
+        data: sources, "scenes", "periodic" (scenes of one pattern) or a folder of photographs, each
+            with ":" and its share.
         augmentations: of ``lama_ref.pictures.augment.AUGMENTATIONS``.
         zoom: side of the square cut out of a photograph, relative to the crop's: least, most.
         masks: mask preset.
@@ -40,10 +43,8 @@ class TrainConfig(StepConfig):
         discriminator_width: channels of the first layer of "patch", of each head of "projected".
         discriminator_stages: as ``feature_stages``, for "projected".
         mask_labels: which patches are fakes, "nearest" as was published, or "maxpool".
-        composite: judge the prediction with the picture around it in place of the raw prediction.
         freeze_batchnorm: BatchNorm keeps the statistics that it starts with: for fine-tuning
             with small batches.
-        sync_batchnorm: several GPUs normalise by the statistics of their common batch.
         start: weights or a run's folder to begin with; its discriminator too, if there is one.
         settle: batches at the end over which BatchNorm statistics are averaged anew.
         save_every, log_every, panel_every: steps between checkpoints, lines of the log, panels.
@@ -59,6 +60,7 @@ class TrainConfig(StepConfig):
     """
 
     generator: str = "mini-fourier"
+    spectral: str | None = None
     data: tuple[str, ...] = ("scenes",)
     augmentations: tuple[str, ...] = ("flip", "colour")
     zoom: tuple[float, float] = (1.0, 4.0)
@@ -77,9 +79,7 @@ class TrainConfig(StepConfig):
     discriminator_width: int = 32
     discriminator_stages: tuple[int, ...] = (1, 2, 3, 5, 6)
     mask_labels: Literal["nearest", "maxpool"] = "nearest"
-    composite: bool = False
     freeze_batchnorm: bool = False
-    sync_batchnorm: bool = False
     start: str | None = None
     settle: int = 50
     save_every: int = 500
@@ -97,7 +97,9 @@ class TrainConfig(StepConfig):
         shares = [share for share, _, _ in self.stages]
         if shares[:1] != [0] or shares != sorted(set(shares)) or shares[-1] >= 1:
             raise ValueError(f"stages must start at 0 and at growing shares below 1, not {shares}")
-        multiple = resolve_config(self.generator).multiple
+        if isinstance(self.generator, GeneratorConfig):
+            object.__setattr__(self, "generator", as_text(self.generator))
+        multiple = self.architecture.multiple
         for _, size, n in self.stages:
             if size < 1 or size % multiple or n < 1:
                 raise ValueError(
@@ -119,6 +121,12 @@ class TrainConfig(StepConfig):
             )
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision must be float32 or bfloat16, not {self.precision!r}")
+
+    @property
+    def architecture(self) -> GeneratorConfig:
+        """What ``generator`` and ``spectral`` describe."""
+        config = resolve_config(self.generator)
+        return config if self.spectral is None else replace(config, spectral=self.spectral)
 
     @property
     def adversarial(self) -> bool:
@@ -214,6 +222,9 @@ def fitting(config: TrainConfig, marks: Sequence[float]) -> TrainConfig:
 def from_dict(values: dict) -> TrainConfig:
     """The settings of a run's ``config.json``; a setting that came later is as by default."""
     given: dict[str, Any] = {name: _tuples(value) for name, value in values.items()}
+    for gone in ("composite", "sync_batchnorm"):  # of runs from before they were taken out
+        if given.pop(gone, False):
+            raise ValueError(f"{gone} is no setting any more")
     given["weights"] = LossWeights(**given["weights"])
     return TrainConfig(**given)
 

@@ -26,8 +26,23 @@ Networks = tuple[Generator, Discriminator | ProjectedDiscriminator | None]
 
 
 def save(network: Generator | FeatureNet, path: str | Path, *, half: bool = False) -> Path:
-    """Write a network's weights and configuration; ``half`` stores them as float16."""
-    return _write(path, network.state_dict(), {"config": asdict(network.config)}, half)
+    """Write a network's weights and configuration; ``half`` stores them as float16.
+
+    Raises:
+        ValueError: its global branch is not registered, so nobody could build it again.
+    """
+    return _write(path, network.state_dict(), {"config": described(network)}, half)
+
+
+def described(network: Generator | FeatureNet) -> dict:
+    """The configuration of a network, as plain values; see :func:`save` for the error."""
+    config = asdict(network.config)
+    if config.get("spectral") == "unregistered":
+        raise ValueError(
+            "this generator has a global branch without a name, so its file could not be loaded: "
+            '@lama_ref.register_spectral("name") on the factory, before the generator is built'
+        )
+    return config
 
 
 def _write(path: str | Path, state: Mapping[str, Tensor], metadata: dict, half: bool) -> Path:
@@ -87,7 +102,7 @@ def save_training(
 
 def layout(generator: Generator, discriminator: nn.Module | None) -> dict:
     """What it takes to build two networks again, as plain values."""
-    return {"generator": asdict(generator.config), "discriminator": settings(discriminator)}
+    return {"generator": described(generator), "discriminator": settings(discriminator)}
 
 
 def settings(discriminator: nn.Module | None) -> dict | list | None:

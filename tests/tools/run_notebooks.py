@@ -72,7 +72,7 @@ def run(path: Path) -> bool:
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
         coalesce_streams=True,
-        store_widget_state=False,
+        store_widget_state=True,  # what `interact` draws is kept there, and `clean` drops it
         extra_arguments=["--log-level=40"],  # no warning about unencrypted local sockets
     )
     name = path.relative_to(ROOT).as_posix()

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from ... import masks
 from ...evaluation import held_out as pictures_of
 from ...evaluation.baselines import BASELINES
-from ...evaluation.experiments import RUNS, Experiment
+from ...evaluation.experiments import EXPERIMENTS, RUNS, Experiment
 from ...evaluation.measure import METRICS
 from ...pictures import scenes
 from ...runs.recipes import TrainConfig
@@ -102,13 +102,15 @@ def two_way_interval(answer: Callable[[NDArray, NDArray], tuple[float, float, fl
         runs = [(float(np.var(x.mean(1), ddof=1)) / len(x), len(x) - 1)
                 for x in (a, b) if len(x) > 1]  # fmt: skip
         half = _half([(pictures, n - 1), *runs])
-        room = max(0.06 if n < 20 else 0.035, 0.6 / n)  # formula or bootstrap, n or n - 1
         for name, width in (("lower", value - low), ("upper", high - value)):
+            near = max(0.06 if n < 20 else 0.035, 0.6 / n)  # what a bootstrap would give
+            drawn = abs(width / half - 1) < near and sum(v for v, _ in runs) < pictures
+            hint = " Draws of a bootstrap, or n for n - 1, come this close." if drawn else ""
             expect(
-                abs(width / half - 1) < room,
-                f"{what}: the {name} end is {width:.4f} from the difference, expected {half:.4f} "
+                abs(width / half - 1) < 1e-6,
+                f"{what}: the {name} end is {width:.5f} from the difference, expected {half:.5f} "
                 f"({pictures:.2g} of the variance is the pictures', "
-                f"{sum(v for v, _ in runs):.2g} the runs')",
+                f"{sum(v for v, _ in runs):.2g} the runs'); use the formula of section 2.{hint}",
             )
 
 
@@ -177,6 +179,8 @@ def declared_experiment(answer: Callable[[], tuple[Experiment, dict[str, TrainCo
         f"expected an Experiment and a dict of runs, not {type(got).__name__}",
     )
     experiment, runs = got
+    theirs = experiment in EXPERIMENTS.values()
+    expect(not theirs, f"{experiment.title!r} is one of the module's own: declare one of yours")
     for name, run in runs.items():
         expect(isinstance(run, TrainConfig), f"run {name!r} is a {type(run).__name__}")
     known = RUNS | runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from ...discriminator import build_discriminator
 from ...losses import LaMaLoss, LossWeights, chance_level, patch_labels, r1_penalty
-from .core import compare, exercise, expect, normal, tensor
+from .core import by_hand, compare, exercise, expect, normal, tensor
 
 __all__ = [
     "best_blind_score",
@@ -25,25 +26,44 @@ __all__ = [
 @exercise("4.1")
 def best_blind_score(answer: Callable[[float], tuple[float, float]]) -> None:
     """``answer(share)``: (sigmoid of the best constant score, its loss)."""
+    answer = by_hand(answer, chance_level)
     for share in (0.316, 1.0, 0.5, 0.05, 1e-3, 0.0):
         what = f"share {share:g}"
-        got = answer(share)
+        try:
+            got = answer(share)
+        except (ValueError, ZeroDivisionError) as error:
+            raise AssertionError(
+                f"{what}: your function raised {type(error).__name__} ({error}); the logarithm of "
+                "0 is not defined, and 0 * log 0 counts as 0: leave such terms out"
+            ) from error
         expect(
             isinstance(got, (tuple, list)) and len(got) == 2,
             f"{what}: return two numbers, (sigmoid of the score, loss), not {got!r}",
         )
         probability, loss = (float(v) for v in got)
         expect(
+            math.isfinite(probability) and math.isfinite(loss),
+            f"{what}: you return {probability:g} and {loss:g}; 0 * log 0 counts as 0",
+        )
+        expect(
             not (share > 0 and abs(probability - (1 - share)) < 1e-6),
             f"{what}: sigmoid {probability:g} is best for the prediction alone; "
             "the same score also has to serve the real picture",
         )
-        compare(probability, 1 - share / 2, f"{what}: sigmoid of the best score", 1e-4)
+        expect(
+            abs(probability - (1 - share / 2)) < 1e-4,
+            f"{what}: sigmoid of the best score {probability:.5g}, expected {1 - share / 2:.5g}: "
+            "set the derivative of the loss to 0",
+        )
         expect(
             not (share > 0 and abs(2 * loss - chance_level(share)) < 1e-6),
             f"{what}: loss {loss:g} is the mean of the two passes, but the loss is their sum",
         )
-        compare(loss, chance_level(share), f"{what}: loss of the best score", 1e-4)
+        expect(
+            abs(loss - chance_level(share)) < 1e-4,
+            f"{what}: loss of the best score {loss:.5g}, expected {chance_level(share):.5g}: "
+            "add both passes, with natural logarithms",
+        )
 
 
 # --------------------------------------------------------------------------- 4.2
@@ -159,6 +179,7 @@ class _Linear(nn.Module):
 @exercise("4.4")
 def r1_from_scratch(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
     """``answer(discriminator, image)``: R1, and its gradient in the parameters."""
+    answer = by_hand(answer, r1_penalty)
     for shape in ((1, 3, 8, 8), (3, 3, 9, 12), (2, 3, 7, 7)):
         size = (shape[-2], shape[-1])
         for name, d in {"a linear discriminator": _Linear(size), "a smooth one": _Smooth()}.items():
@@ -171,13 +192,20 @@ def r1_from_scratch(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
                 not image.requires_grad and image.grad is None,
                 f"{what}: your function changed the picture's requires_grad; work on a copy",
             )
-            mistakes = {"without its root": expected.sqrt(), "without the factor 1/2": expected / 2}
-            mistakes["the mean over pictures, not their sum"] = expected * shape[0]
-            for right, wrong in mistakes.items():
-                same = got.numel() == 1 and abs(got.item() - wrong.item()) < 1e-9 * expected.item()
-                expect(not same or torch.equal(wrong, expected), f"{what}: R1 is {right}")
-            compare(
-                got / expected, torch.ones(()), f"{what}: your penalty over the right one", 1e-9
+            expect(got.numel() == 1, f"{what}: shape {tuple(got.shape)}, expected one number")
+            ratio = got.item() / expected.item()
+            mistakes = {
+                "the root of the right one: R1 is the squared length": expected.item() ** -0.5,
+                "half of the right one: R1 has no factor 1/2 here": 0.5,
+                "the sum over the pictures: R1 is their mean": shape[0],
+            }
+            for explanation, wrong in mistakes.items():
+                same = abs(ratio / wrong - 1) < 1e-9
+                expect(not same or wrong == 1, f"{what}: your penalty is {explanation}")
+            expect(
+                abs(ratio - 1) < 1e-9,
+                f"{what}: your penalty is {ratio:.4g} times the right one; the gradient is that of "
+                "the sum of all scores, squared, summed over a picture",
             )
             expect(
                 got.requires_grad,
@@ -192,13 +220,39 @@ def r1_from_scratch(answer: Callable[[nn.Module, Tensor], Tensor]) -> None:
 
 
 # --------------------------------------------------------------------------- 4.5
-def _blind(answer: Callable, labels: Tensor) -> tuple[float, float]:
-    """(score, loss) of the best constant score between -8 and 8, on a grid."""
+def _blind(answer: Callable, labels: Tensor) -> str:
+    """The best constant score between -8 and 8, on a grid, and its loss, in words."""
     blank = torch.zeros_like(labels)
     scores = torch.linspace(-8, 8, 641, dtype=torch.float64)
     losses = torch.stack([answer(blank + s, blank + s, labels)[0].detach() for s in scores])
-    best = int(losses.argmin())
-    return float(scores[best]), float(losses[best])
+    if losses.max() - losses.min() < 1e-9:
+        return f"every constant score is as good, loss {float(losses[0]):.3f}"
+    return f"best constant score {float(scores[losses.argmin()]):+.2f}, loss {losses.min():.3f}"
+
+
+def _directions(answer: Callable, labels: Tensor, at: float) -> str:
+    """What is wrong with the directions in which both players pull scores of ``at``, or ""."""
+    parts = [torch.full_like(labels, at).requires_grad_() for _ in range(2)]
+    d_loss, g_loss = answer(parts[0], parts[1], labels)
+    for who, loss in (("discriminator", d_loss), ("generator", g_loss)):
+        expect(loss.requires_grad, f"the {who}'s loss does not depend on any scores")
+    up, fake = torch.autograd.grad(d_loss, parts, retain_graph=True, allow_unused=True)
+    (wish,) = torch.autograd.grad(g_loss, parts[1], allow_unused=True)
+    expect(up is not None, "the discriminator's loss does not depend on the real scores")
+    expect(fake is not None, "the discriminator's loss does not depend on the fake scores")
+    expect(wish is not None, "the generator's loss does not depend on the fake scores")
+    assert up is not None and fake is not None
+    hole, known = labels == 1, labels == 0
+    what = "at undecided scores the discriminator's step"
+    if not ((up <= 0).all() and (up < 0).any()):
+        return f"{what} must raise the scores of real pictures"
+    if not (fake[hole] > 0).all():
+        return f"{what} must lower the scores of hole patches"
+    if not (fake[known] <= 0).all():
+        return f"{what} must not lower the scores of known patches of the prediction"
+    if not (wish[hole] < 0).all():
+        return "at undecided scores the generator's step must raise the scores of hole patches"
+    return ""
 
 
 @exercise("4.5")
@@ -222,30 +276,11 @@ def adversarial_pair(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Te
                     f"{what}: the {who}'s loss must be one number in a tensor",
                 )
                 expect(bool(loss.isfinite()), f"{what}: the {who}'s loss is {loss.item()}")
-        parts = [blank.clone().requires_grad_() for _ in range(2)]
-        d_loss, g_loss = answer(parts[0], parts[1], labels)
-        for who, loss in (("discriminator", d_loss), ("generator", g_loss)):
-            expect(loss.requires_grad, f"the {who}'s loss does not depend on any scores")
-        up, fake = torch.autograd.grad(d_loss, parts, retain_graph=True, allow_unused=True)
-        expect(up is not None, "the discriminator's loss does not depend on the real scores")
-        expect(fake is not None, "the discriminator's loss does not depend on the fake scores")
-        assert up is not None and fake is not None
-        what = "at scores of 0 the discriminator's step"
-        expect(bool((up < 0).all()), f"{what} must raise every score of a real picture")
-        expect(bool((fake[labels == 1] > 0).all()), f"{what} must lower the scores of hole patches")
-        expect(
-            bool((fake[labels == 0] <= 0).all()),
-            f"{what} must not lower the scores of known patches of the prediction",
-        )
-        (wish,) = torch.autograd.grad(g_loss, parts[1], allow_unused=True)
-        expect(wish is not None, "the generator's loss does not depend on the fake scores")
-        expect(
-            bool((wish[labels == 1] < 0).all()),
-            "at scores of 0 the generator's step must raise the scores of hole patches",
-        )
+        # undecided is 0, or 1/2 where the targets are 0 and 1
+        wrong = [_directions(answer, labels, at) for at in (0.0, 0.5)]
+        expect(not all(wrong), wrong[0])
     labels = (torch.arange(1000) < 350).double().reshape(1, 1, 20, 50)
-    score, loss = _blind(answer, labels)
-    print(f"yours   with 35 % fake: best constant score {score:+.2f}, loss {loss:.3f}")
+    print(f"yours   with 35 % fake: {_blind(answer, labels)}")
     weights = LossWeights(r1=0)
 
     def lama(real: Tensor, fake: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -253,5 +288,4 @@ def adversarial_pair(answer: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Te
         module = LaMaLoss(lambda _: (next(scores), []), weights=weights)
         return module.discriminator(real, labels, fake)[0], F.softplus(-fake).mean()
 
-    score, loss = _blind(lama, labels)
-    print(f"LaMa's  with 35 % fake: best constant score {score:+.2f}, loss {loss:.3f}")
+    print(f"LaMa's  with 35 % fake: {_blind(lama, labels)}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ... import ffc
 from ...generator import FFCResidualBlock, GeneratorConfig, MultiDilatedConv, build_generator
 from ..fields import gradient_map, share_within
-from .core import compare, exercise, expect, returned, uniform
+from .core import by_hand, compare, exercise, expect, returned, uniform
 
 __all__ = [
     "ffc_parameters",
@@ -26,6 +26,7 @@ __all__ = [
 @exercise("2.1")
 def ffc_parameters(answer: Callable[[int, int, int, float, float], int]) -> None:
     """``answer(c_in, c_out, kernel, ratio_in, ratio_out)``: parameters of ``ffc.FFC``."""
+    answer = by_hand(answer, ffc.FFC.__init__)
     cases = (
         (64, 128, 3, 0, 0),  # an ordinary convolution
         (256, 512, 3, 0, 0.75),  # the last downsampling: no global input
@@ -116,6 +117,7 @@ def fill_hole(answer: Callable[[nn.Module, Tensor, Tensor, int], Tensor]) -> Non
 @exercise("2.3")
 def multi_dilated(answer: Callable[..., Tensor]) -> None:
     """``answer(x, weights, biases, dilations)`` against ``MultiDilatedConv``, "cat_in"."""
+    answer = by_hand(answer, MultiDilatedConv.forward)
     cases = (
         ((1, 4, 12, 12), 3, (1, 2, 4, 8)),
         ((3, 4, 9, 14), 8, (1, 2, 4, 8)),
@@ -154,6 +156,7 @@ def _linear(kernel: Tensor) -> Callable[[Tensor], Tensor]:
 @exercise("2.4")
 def effective_radius(answer: Callable[..., int]) -> None:
     """``answer(model, x, share)``: radius around the centre that holds a share of the gradient."""
+    answer = by_hand(answer, gradient_map, share_within)
     generator = torch.Generator().manual_seed(0)
     jump = torch.zeros(1, 1, 1, 9)
     jump[..., 0] = 1  # each output reads the pixel 4 to its left
@@ -212,7 +215,12 @@ def branch_in_generator(answer: Callable[..., nn.Module]) -> None:
                 x.grad is not None and bool((x.grad != 0).any()),
                 f"{what}: no gradient reaches the input",
             )
+    expect(
+        type(branch) is not ffc.SpectralTransform,
+        "this is LaMa's own spectral transform: build another branch that sees far",
+    )
     config = GeneratorConfig(blocks=2, width=8, downsamplings=2)
+    report = []
     for name, factory in {"yours": answer, "LaMa's": ffc.SpectralTransform}.items():
         torch.manual_seed(0)
         g = build_generator(config, global_branch=factory).eval()
@@ -225,5 +233,11 @@ def branch_in_generator(answer: Callable[..., nn.Module]) -> None:
         local, glob = g.model[: first + 1](x)
         (gradient,) = torch.autograd.grad(local[..., 12, 12].sum() + glob[..., 12, 12].sum(), x)
         reach = (gradient.abs().sum(1) > 0).float().mean().item()
+        expect(
+            reach > 0.95,
+            f"one block with your branch sees {reach:.0%} of a picture of 96 x 96 px: that is a "
+            "local branch; let every place hear of all others, as means of rows and columns do",
+        )
         block = sum(p.numel() for p in g.model[first].parameters())
-        print(f"{name:7s} one block reaches {reach:6.1%} of 96 x 96 px, {block:,} parameters")
+        report.append(f"{name:7s} one block sees {reach:6.1%} of 96 x 96 px, {block:,} parameters")
+    print("\n".join(report))

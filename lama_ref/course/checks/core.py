@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 import sysconfig
 import traceback
 from collections.abc import Callable
@@ -163,6 +164,31 @@ def compare(got, expected, what: str, tolerance: float = 1e-5) -> None:
         f"{what}: largest difference {difference.max():.3g}{where}: "
         f"got {got_array[worst]:.5g}, expected {expected_array[worst]:.5g}",
     )
+
+
+def by_hand(answer: Callable, *modules_own: Callable) -> Callable:
+    """The answer, which must not call these functions of ``lama_ref``: that would be no answer."""
+    codes = {function.__code__: function.__qualname__ for function in modules_own}  # type: ignore
+
+    @functools.wraps(answer)
+    def watched(*args, **options):
+        used: set[str] = set()
+
+        def note(frame, event, _):
+            if event == "call" and frame.f_code in codes:
+                used.add(codes[frame.f_code].removesuffix(".__init__"))
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            result = answer(*args, **options)
+        finally:
+            sys.setprofile(before)
+        names = " and ".join(sorted(used))
+        expect(not used, f"your function calls lama_ref's own {names}; write that part yourself")
+        return result
+
+    return watched
 
 
 def attempted() -> dict[str, str]:

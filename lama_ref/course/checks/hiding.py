@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ... import masks
-from .core import compare, exercise, expect, returned
+from .core import by_hand, compare, exercise, expect, returned
 
 __all__ = ["one_box", "grid_share", "disc_dilation", "half_rule", "mask_kind"]
 
@@ -139,6 +139,7 @@ def _grid_share(step: tuple[int, int], width: tuple[int, int]) -> float:
 @exercise("5.3")
 def disc_dilation(answer: Callable[[Tensor, float], Tensor]) -> None:
     """``answer(mask, radius)`` against ``masks.dilate``."""
+    answer = by_hand(answer, masks.dilate)
     rng = np.random.default_rng(0)
     dot = torch.zeros(1, 1, 9, 12)
     dot[..., 4, 3] = 1
@@ -209,6 +210,10 @@ def mask_kind(answer: Any) -> None:
         callable(getattr(answer, "draw", None)),
         f"a {type(answer).__name__} has no method draw(size, scale, rng, u)",
     )
+    expect(
+        type(answer).__module__ != masks.__name__,
+        f"{type(answer).__name__} is one of the module's own kinds: design another one",
+    )
     for size in ((64, 64), (33, 70), (90, 41), (1, 5)):
         what = f"{size[0]} x {size[1]} px"
         before = pickle.dumps(np.random.get_state())
@@ -242,6 +247,10 @@ def mask_kind(answer: Any) -> None:
         abs(shares[64] - shares[128]) < 0.01 + 0.15 * max(shares.values()),
         f"mean hole share {shares[64]:.3f} at 64 px and {shares[128]:.3f} at 128 px: "
         "multiply lengths by scale",
+    )
+    expect(
+        min(shares.values()) >= 0.01,
+        f"{min(shares.values()):.2%} of the picture is hidden on average: hide at least 1 %",
     )
     for name, kinds in {"yours": mixture, "narrow": "narrow", "wide": "wide"}.items():
         m = masks.sample(kinds, (64, 64), 80, np.random.default_rng(3))

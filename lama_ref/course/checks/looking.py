@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...perceptual import FeatureConfig, FeatureNet, PerceptualLoss
+from ...perceptual import EfficientNetLite, FeatureConfig, FeatureNet, PerceptualLoss, ResNet50
 from ...pictures import scenes
 from ..fields import gradient_map, share_within
-from .core import compare, exercise, expect, returned, uniform
+from .core import by_hand, compare, exercise, expect, returned, tensor, uniform
 
 __all__ = [
     "receptive_field",
@@ -84,9 +84,23 @@ def _feature_net(seed: int) -> FeatureNet:
     return net
 
 
+def _name_the_slip(value: Tensor, layers: Tensor, what: str) -> None:
+    """Frequent wrong values, said in words. All are right for two equal pictures."""
+    if value.shape or not layers.any():
+        return
+    slips = {
+        "the mean over the layers, but the published code adds them up: use sum": layers.mean(),
+        "the last layer alone: add the layers up": layers[-1],
+        "half of the loss: there is no factor 1/2": layers.sum() / 2,
+    }
+    for slip, wrong in slips.items():
+        expect(not torch.isclose(value.detach(), wrong, rtol=1e-4), f"{what}: this is {slip}")
+
+
 @exercise("3.2")
 def perceptual_loss(answer: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> None:
     """``answer(network, prediction, image)`` against ``PerceptualLoss``."""
+    answer = by_hand(answer, PerceptualLoss.layers)
     for n, h, w in ((1, 16, 16), (3, 13, 18)):
         net = _feature_net(n)
         reference = PerceptualLoss(deepcopy(net))
@@ -101,9 +115,11 @@ def perceptual_loss(answer: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> No
             state = deepcopy(net.state_dict())
             net.train().requires_grad_(True).zero_grad()
             y, x = prediction.clone().requires_grad_(), image.clone().requires_grad_()
-            value = answer(net, y, x)
+            value = tensor(answer(net, y, x), what)
             wanted = y.detach().clone().requires_grad_()
-            expected = reference(wanted, image)
+            layers = reference.layers(wanted, image)
+            expected = layers.sum()
+            _name_the_slip(value, layers.detach(), what)
             compare(value, expected, what)
             moved = [k for k, v in net.state_dict().items() if not torch.equal(v, state[k])]
             expect(not moved, f"{what}: your function changed the network's {moved[:1]}")
@@ -202,6 +218,11 @@ def own_features(answer: Callable[[], Callable[[Tensor], list[Tensor]]]) -> None
     torch.manual_seed(0)
     features = answer()
     expect(callable(features), f"your function returned {features}, expected a feature network")
+    expect(
+        type(features) not in (FeatureNet, ResNet50, EfficientNetLite),
+        f"this is lama_ref's own {type(features).__name__}: look through something else, or "
+        "change what it returns",
+    )
     loss = PerceptualLoss(features).train()
     for n, h, w in ((1, 32, 32), (3, 33, 46)):
         what = f"a batch of {n}, {h} x {w} px"

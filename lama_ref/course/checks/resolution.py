@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ... import masks
 from ...generator import pad_to
 from ...highres.refine import _mean_l1, halve
+from ...highres.strategies import Crop
 from ...masks import feather
-from .core import compare, exercise, expect, numbers, tensor
+from .core import by_hand, compare, exercise, expect, numbers, tensor
 
 __all__ = ["context_box", "any_size", "blend_weights", "agreement_loss"]
 
@@ -21,6 +22,7 @@ __all__ = ["context_box", "any_size", "blend_weights", "agreement_loss"]
 @exercise("8.1")
 def context_box(answer: Callable[[np.ndarray, float], tuple[int, int, int, int]]) -> None:
     """``answer(hole, share)``: one cut around all of a mask, with context, inside the picture."""
+    answer = by_hand(answer, Crop.cuts)
     cases = {
         "one pixel": ((30, 41), [(12, 20, 13, 21)]),
         "a wide hole in the middle": ((60, 90), [(25, 30, 31, 54)]),
@@ -86,7 +88,7 @@ class _Picky(nn.Module):
 @exercise("8.2")
 def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
     """``answer(network, x, multiple)``: mirrored padding, and back."""
-    draw = torch.Generator().manual_seed(0)
+    answer, draw = by_hand(answer, pad_to), torch.Generator().manual_seed(0)
     for multiple, size in (
         *((4, (8, 12)), (4, (9, 12)), (4, (8, 11)), (8, (13, 21)), (8, (8, 8)), (8, (9, 15))),
         *((1, (5, 7)), (16, (17, 16))),
@@ -105,8 +107,8 @@ def any_size(answer: Callable[[nn.Module, Tensor, int], Tensor]) -> None:
 # --------------------------------------------------------------------------- 8.3
 @exercise("8.3")
 def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
-    """``answer(hole, radius)`` against ``masks.feather`` of the known pixels."""
-    rng = np.random.default_rng(0)
+    """``answer(hole, radius)``: a raised cosine of the distance to the known pixels."""
+    answer, rng = by_hand(answer, feather), np.random.default_rng(0)
     dot = torch.zeros(1, 1, 7, 9)
     dot[..., 3, 4] = 1
     island = torch.ones(1, 1, 15, 12)
@@ -129,19 +131,22 @@ def blend_weights(answer: Callable[[Tensor, float], Tensor]) -> None:
             given = hole.clone()
             got = tensor(answer(given, radius), what)
             expect(torch.equal(given, hole), f"{what}: your function changed its input")
-            compare(got.float(), _weights(hole, radius), what, 1e-5)
+            ramp = _ramp(hole, radius)
+            expected = (1 - torch.cos(torch.pi * ramp)) / 2
+            if got.shape == ramp.shape and not torch.allclose(ramp, expected, atol=1e-4):
+                straight = torch.allclose(got.float(), ramp, atol=1e-5)
+                expect(not straight, f"{what}: a straight ramp; the weights follow a cosine")
+            compare(got.float(), expected, what, 1e-5)
 
 
-def _weights(hole: Tensor, radius: float) -> Tensor:
-    """By looking at each known pixel; the module's function for whole radii is the same."""
+def _ramp(hole: Tensor, radius: float) -> Tensor:
+    """max(0, 1 - d / (radius + 1)), by looking at each known pixel."""
     weights = torch.zeros_like(hole)
     rows, columns = (torch.arange(n) for n in hole.shape[-2:])
     for known, weight in zip(1 - hole[:, 0], weights[:, 0]):
         for i, j in known.nonzero().tolist():
             distance = ((rows - i)[:, None] ** 2 + (columns - j) ** 2).sqrt()
             torch.maximum(weight, 1 - distance / (radius + 1), out=weight)
-    if radius == int(radius):
-        assert torch.allclose(weights, feather(1 - hole, radius), atol=1e-5)
     return weights
 
 
@@ -149,6 +154,7 @@ def _weights(hole: Tensor, radius: float) -> Tensor:
 @exercise("8.4")
 def agreement_loss(answer: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
     """``answer(prediction, image, hole, coarse, inner)``: value and gradient."""
+    answer = by_hand(answer, _mean_l1)
     draw = torch.Generator().manual_seed(0)
 
     def rand(*shape: int) -> Tensor:

@@ -78,13 +78,19 @@ def hole_share(answer: Callable) -> None:
         )
 
 
+def _spread(*shape: int, rng: torch.Generator) -> torch.Tensor:
+    """Random numbers from 1e-3 to 1, as many of each size."""
+    return 10 ** (-3 * torch.rand(*shape, generator=rng))
+
+
 @exercise("0.3")
 def composite(answer: Callable) -> None:
     """``answer(image, prediction, mask)``: the image outside the hole, else the prediction."""
     rng = torch.Generator().manual_seed(0)
     for batch, height, width in ((1, 8, 8), (3, 7, 10), (2, 5, 5)):
         what = f"{batch} x 3 x {height} x {width}"
-        image, prediction = (torch.rand(batch, 3, height, width, generator=rng) for _ in range(2))
+        # of very different sizes: torch.rand alone lies on a grid that hides rounding
+        image, prediction = (_spread(batch, 3, height, width, rng=rng) for _ in range(2))
         drawn = (torch.rand(batch, 1, height, width, generator=rng) > 0.5).float()
         impulse = torch.zeros_like(drawn)
         impulse[..., height // 2, width // 3] = 1
@@ -102,8 +108,21 @@ def composite(answer: Callable) -> None:
             if isinstance(result, torch.Tensor) and result.shape == swapped.shape:
                 inverted = bool((result == swapped).all()) and kind != "no hole"
                 expect(not inverted, f"{name}: inverted; 1 in the mask marks the hole")
+            rounded = isinstance(result, torch.Tensor) and result.shape == expected.shape
+            rounded = rounded and torch.allclose(result, expected, rtol=1e-4, atol=1e-4)
+            expect(
+                not rounded or bool((result == expected).all()),
+                f"{name}: almost, but not bit for bit; choose pixels instead of adding differences",
+            )
             compare(result, expected, name, tolerance=0)
             expect(bool((image == kept).all()), f"{name}: your function changed its input image")
+            hidden = torch.where(mask > 0.5, torch.nan, image)
+            unused = torch.where(mask > 0.5, prediction, torch.nan)
+            expect(
+                bool((answer(hidden, unused, mask) == expected).all()),
+                f"{name}: a NaN in a pixel that is not used reaches the result, because NaN * 0 is "
+                "NaN; choose pixels with torch.where",
+            )
     image, prediction = (torch.rand(1, 3, 6, 6, generator=rng) for _ in range(2))
     prediction.requires_grad_()
     mask = (torch.rand(1, 1, 6, 6, generator=rng) > 0.5).float()

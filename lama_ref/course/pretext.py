@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ..perceptual import FeatureConfig, FeatureNet
 from ..pictures import scenes
+from ..runs import disk
 from ..runtime import at_least
 from ..weights import format
 from ..weights.names import load_features
-from . import disk
 
 PRESENT = 0.01  # share of a picture from which on a label counts as occurring
 
