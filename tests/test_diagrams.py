@@ -57,8 +57,9 @@ def test_no_arrow_crosses_a_text(drawn):
     assert arrows
     for arrow in arrows:
         path = arrow.get_transform().transform_path(arrow.get_path())
-        drawn_to = path.codes != Path.CLOSEPOLY  # those vertices are no points
-        path = Path(path.vertices[drawn_to], path.codes[drawn_to])
+        codes, points = np.asarray(path.codes), np.asarray(path.vertices)
+        drawn_to = codes != Path.CLOSEPOLY  # those vertices are no points
+        path = Path(points[drawn_to], codes[drawn_to])
         for words, extent in texts:
             assert not path.intersects_bbox(extent, filled=False), words
 

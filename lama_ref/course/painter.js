@@ -22,7 +22,6 @@ function render({ model, el }) {
   const [height, width] = model.get("_size");
   const root = element("div", el, { className: "lama-painter" });
   root.style.setProperty("--wide", `${model.get("_display")}px`);
-  root.dataset.lmSuppressShortcuts = "true"; // in JupyterLab, "z" would undo an edit of cells
 
   const stage = element("div", root, { className: "lama-stage" });
   stage.style.aspectRatio = `${width} / ${height}`;
@@ -43,6 +42,8 @@ function render({ model, el }) {
   const undo = element("button", tools, { textContent: "Undo", type: "button" });
   const clear = element("button", tools, { textContent: "Clear", type: "button" });
   const share = element("output", tools);
+  for (const node of [canvas, brush, eraser, undo, clear]) // where "x" is typed, JupyterLab asks
+    node.dataset.lmSuppressShortcuts = "true"; // this, or it would cut the cell
   element("div", root, { className: "lama-help", textContent: HELP });
 
   // ---- the hole: from the canvas to bits, and back
