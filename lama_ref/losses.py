@@ -4,7 +4,7 @@ Every term is already weighted when it is summed, as in the published training c
 ``image`` is the real picture x, ``prediction`` the generator's raw output y (not the composite),
 ``mask`` m is 1 in the hole. Discriminator and perceptual network look at y itself.
 
-Source: LaMa section 2.3 (adversarial) and 2.2 (perceptual); weights of the published configs.
+Source: LaMa sections 2.2.1 to 2.2.3 (perceptual, adversarial, final); the published weights.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A mask is 1 (or True) in the hole. Training masks mix two kinds: *chains*, strok
 thick segments, and *boxes*. Lengths are in pixels of a picture whose short side is the preset's
 reference (256 or 512) and scale with the picture, so a preset hides the same share at any size.
 
-Sources: LaMa section 2.4 and the published configurations, whose sampling is reproduced with
+Sources: LaMa section 2.3 and the published configurations, whose sampling is reproduced with
 its oddities: directions take four values and their mirror images, and the number of strokes
 reaches one more than the configured maximum.
 """

@@ -45,7 +45,7 @@ def compact(quality: int = 55) -> None:
     """From now on a notebook stores figures as PNG of 256 colours or JPEG, whichever is smaller.
 
     The colours cover all that occur: the usual choice, by frequency, would paint over rare ones,
-    and speckle is what a figure of fillings must show.
+    and speckle is what a figure of fillings must show. Where 256 are too few, JPEG it is.
     """
     import matplotlib.pyplot as plt
     from IPython.core.getipython import get_ipython
@@ -60,7 +60,8 @@ def compact(quality: int = 55) -> None:
             file = io.BytesIO()
             version.save(file, name, optimize=True, quality=quality)
             files[name] = file.getvalue()
-        smaller = min(files, key=lambda name: len(files[name]))
+        error = np.abs(np.int16(coded.convert("RGB")) - np.int16(picture)).mean()  # levels of 255
+        smaller = min(files, key=lambda name: len(files[name])) if error < 1.5 else "jpeg"
         return base64.b64encode(files[kind]).decode() if smaller == kind else None
 
     plt.close(plt.figure())  # the backend sets its own formats when it is first used
