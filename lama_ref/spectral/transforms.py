@@ -37,8 +37,7 @@ class FFT(Transform):
             cx, sx = cx[: w // 2 + 1].T, sx[: w // 2 + 1].T
             real, imaginary = x @ cx, -(x @ sx)  # rows: (B, C, H, K)
             values = torch.stack([cy @ real + sy @ imaginary, cy @ imaginary - sy @ real], 2)
-        ky, kx = signed(h, x)[:, None], (signed(w, x).abs()[: w // 2 + 1])[None]
-        return Spectrum(values, ky, kx, halves(w, x), (h, w))
+        return Spectrum(values, *_half_grid(h, w, values.dtype, x.device), (h, w))
 
     def inverse(self, spectrum: Spectrum) -> Tensor:
         h, w = spectrum.size
@@ -179,6 +178,12 @@ def dft(n: int, like: Tensor) -> tuple[Tensor, Tensor]:
 def cosines(n: int, like: Tensor) -> Tensor:
     """The orthonormal matrix (n, n) of the DCT-II; row k is the cosine of k half periods."""
     return _matrices(n, like.dtype, like.device)[2]
+
+
+@lru_cache(maxsize=64)
+def _half_grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    like = torch.empty(0, dtype=dtype, device=device)
+    return signed(h, like)[:, None], signed(w, like).abs()[None, : w // 2 + 1], halves(w, like)
 
 
 def _phases(n: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
