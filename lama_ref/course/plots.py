@@ -60,7 +60,8 @@ def compact(quality: int = 55) -> None:
             file = io.BytesIO()
             version.save(file, name, optimize=True, quality=quality)
             files[name] = file.getvalue()
-        error = np.abs(np.int16(coded.convert("RGB")) - np.int16(picture)).mean()  # levels of 255
+        drawn, kept = (np.asarray(p.convert("RGB"), np.int16) for p in (picture, coded))
+        error = np.abs(kept - drawn).mean()  # in levels of 255
         smaller = min(files, key=lambda name: len(files[name])) if error < 1.5 else "jpeg"
         return base64.b64encode(files[kind]).decode() if smaller == kind else None
 

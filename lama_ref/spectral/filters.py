@@ -20,11 +20,11 @@ class GlobalFilter(Mixer):
 
     def __init__(self, channels: int, reference_size: Size = (32, 32)) -> None:
         super().__init__()
-        self.reference_size = h, w = reference_size
+        self.reference_size, (h, w) = reference_size, reference_size
         self.weight = nn.Parameter(0.02 * torch.randn(1, 2 * channels, h, w // 2 + 1))
 
     def forward(self, spectrum: Spectrum) -> Spectrum:
-        h, w = self.reference_size
+        h, w = self.reference_size or spectrum.size
         row = (spectrum.ky * h + h // 2) * 2 / (h - 1) - 1  # -1 .. 1: first to last row of K
         column = spectrum.kx * w * 2 / (w // 2) - 1
         grid = torch.stack(torch.broadcast_tensors(column, row), -1)[None].to(self.weight)

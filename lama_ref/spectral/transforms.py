@@ -37,7 +37,8 @@ class FFT(Transform):
             cx, sx = cx[: w // 2 + 1].T, sx[: w // 2 + 1].T
             real, imaginary = x @ cx, -(x @ sx)  # rows: (B, C, H, K)
             values = torch.stack([cy @ real + sy @ imaginary, cy @ imaginary - sy @ real], 2)
-        return Spectrum(values, *_half_grid(h, w, values.dtype, x.device), (h, w))
+        ky, kx, weights = _half_grid(h, w, values.dtype, x.device)
+        return Spectrum(values, ky, kx, weights, (h, w))
 
     def inverse(self, spectrum: Spectrum) -> Tensor:
         h, w = spectrum.size
