@@ -105,6 +105,19 @@ def test_windows_see_their_tile_alone():
     assert moved[:8, :8].float().mean() > 0.9 and not moved[8:].any() and not moved[:, 8:].any()
 
 
+@pytest.mark.parametrize("backend", ["fft", "matmul"])
+@pytest.mark.parametrize("name", ["fft", "dct", "hartley"])
+def test_what_inference_has_kept_serves_training(name, backend):
+    layer = pointwise(transforms.TRANSFORMS[name](backend))(4, 4, stride=1, groups=1)
+    x = torch.randn(2, 4, 19, 23)  # a size that no other test has kept
+    transforms._matrices.cache_clear()
+    transforms._half_grid.cache_clear()
+    with torch.inference_mode():
+        layer(x)
+    layer(x).sum().backward()
+    assert all(p.grad is not None for p in layer.parameters())
+
+
 def test_an_unknown_backend_is_refused():
     with pytest.raises(ValueError, match="'fft' or 'matmul', not 'fftw'"):
         transforms.DCT(backend="fftw")

@@ -161,6 +161,7 @@ TRANSFORMS: dict[str, Callable[..., Transform]] = {
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept may serve training later
 def _matrices(n: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     k = torch.arange(n, dtype=torch.float64)
     angle = 2 * math.pi / n * (k[:, None] * k % n)  # k j modulo n keeps the angle exact
@@ -182,6 +183,7 @@ def cosines(n: int, like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _half_grid(h: int, w: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
     like = torch.empty(0, dtype=dtype, device=device)
     return signed(h, like)[:, None], signed(w, like).abs()[None, : w // 2 + 1], halves(w, like)

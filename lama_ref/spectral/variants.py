@@ -223,8 +223,8 @@ _register("ffc-position", Position, "LaMa's option, with true frequencies in pla
 _register("ffc-gated", Gated, "Own control; gating after Dauphin et al., ICML 2017.")
 _register("gfnet", GlobalFilter, 'Rao et al., "Global Filter Networks", NeurIPS 2021.')
 _register("fno", LowModes, 'Li et al., "Fourier Neural Operator", ICLR 2021.')
-_register("afno", BlockMLP, "Guibas et al., ICLR 2022.", skip=False)
-_register("aff", AdaptiveFilter, 'Huang et al., "Adaptive Frequency Filters", ICCV 2023.')
+_register("afno", BlockMLP, "After Guibas et al., ICLR 2022; real blocks.", skip=False)
+_register("aff", AdaptiveFilter, "After Huang et al., ICCV 2023; real blocks.")
 _register("uffc", Unbiased, "After Chu et al., ICCV 2023.")
 
 
